@@ -1,0 +1,111 @@
+"""Ctrl-C and SIGTERM during a run: the first ends the run, the second ends the process at once."""
+
+import os
+import signal
+import time
+from _thread import start_new_thread
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+from lfp_pipeline.cli.messages import message_log
+from lfp_pipeline.cli.output import FAILED, say, show_cursor
+
+if TYPE_CHECKING:
+    from dagster import DagsterInstance
+
+_INSTALL = "_replace_interrupt_signal"
+"""The function by which Dagster installs each of its handlers."""
+
+_END_SECONDS = 5.0
+"""Time after which a process ends that could not record the end of its run."""
+
+
+@contextmanager
+def interruptible(end: Callable[[], None]) -> Iterator[None]:
+    """Let the first Ctrl-C or SIGTERM in the block end the run, and the second call `end`.
+
+    Dagster raises an error in the step for each signal, wherever the step is. A second error could
+    break what the first one has begun to clean up. So a thread calls `end`, which must end the
+    process, and the step goes on until then.
+    """
+    from dagster._utils import interrupts
+
+    received: list[int] = []
+    counting: list[Any] = []
+    names = vars(interrupts)  # A private name: the tests with real signals notice if it goes.
+    install: Any = names[_INSTALL]
+
+    def counted(handler: Any) -> Any:  # noqa: ANN401 (signal._HANDLER)
+        def count(signum: int, frame: object) -> None:
+            received.append(signum)
+            if len(received) == 1:
+                handler(signum, frame)
+            elif len(received) == 2:  # noqa: PLR2004
+                start_new_thread(end, ())  # A `Thread` takes locks that this thread may hold.
+
+        counting.append(count)
+        return count
+
+    def install_counted(handler: Any) -> None:  # noqa: ANN401
+        install(handler if handler in counting else counted(handler))
+
+    before = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
+    names[_INSTALL] = install_counted
+    try:
+        with interrupts.capture_interrupts():
+            yield
+    finally:
+        names[_INSTALL] = install
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+        if len(received) > 1:
+            Event().wait()  # For the end of the process.
+
+
+def end_at_once(instance: "DagsterInstance", run_id: str) -> None:
+    """Record the end of a run, print what it leaves behind, and end the process.
+
+    Other threads may be at work. Files that they are merging are merged whole or not at all.
+    """
+    start_new_thread(_exit_after, (_END_SECONDS,))
+    with suppress(Exception):
+        message = interrupted_message()
+        run = instance.get_run_by_id(run_id)
+        if run is not None and not run.is_finished:
+            instance.report_run_failed(run, "A second Ctrl-C ended the process of the run.")
+        show_cursor()
+        say(message)
+        if run is not None:
+            say(failed_message(run_id))
+    os._exit(FAILED)
+
+
+def _exit_after(seconds: float) -> None:
+    time.sleep(seconds)
+    os._exit(FAILED)
+
+
+def failed_message(run_id: str) -> str:
+    """Return where to look for the reason of a failed run."""
+    return f"Run {run_id} failed; the UI has its log (lfp dev)."
+
+
+def interrupted_message() -> str:
+    """Return what an interrupted run leaves behind."""
+    from lfp_pipeline.common.text import preview
+    from lfp_pipeline.engine import Engine
+    from lfp_pipeline.errors import LfpError
+    from lfp_pipeline.settings import load_settings
+
+    pending: list[str] = []
+    with suppress(LfpError, OSError):
+        deliveries = Engine(load_settings(), read_only=True).pending_deliveries(message_log())
+        pending = [delivery.delivery_id for delivery in deliveries]
+    if not pending:
+        return "Interrupted. What was committed stays; everything else is as it was."
+    return (
+        "Interrupted. What was committed stays. The next `lfp ingest` completes what was recorded: "
+        f"{preview(pending)}."
+    )
