@@ -2,11 +2,9 @@
 
 import os
 import signal
-import time
-from _thread import start_new_thread
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from threading import Event
+from threading import Thread, Timer
 from typing import TYPE_CHECKING, Any
 
 from lfp_pipeline.cli.messages import message_log
@@ -14,6 +12,8 @@ from lfp_pipeline.cli.output import FAILED, say, show_cursor
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance
+
+_ENDING = (signal.SIGINT, signal.SIGTERM)
 
 _INSTALL = "_replace_interrupt_signal"
 """The function by which Dagster installs each of its handlers."""
@@ -27,41 +27,63 @@ def interruptible(end: Callable[[], None]) -> Iterator[None]:
     """Let the first Ctrl-C or SIGTERM in the block end the run, and the second call `end`.
 
     Dagster raises an error in the step for each signal, wherever the step is. A second error could
-    break what the first one has begun to clean up. So a thread calls `end`, which must end the
-    process, and the step goes on until then.
+    break what the first one has begun to clean up, so the step gets the first one only. A thread
+    calls `end`, which must end the process. The thread also counts signals that come while the main
+    thread begins to wait; Python handles these at the end of the wait.
     """
     from dagster._utils import interrupts
 
-    received: list[int] = []
-    counting: list[Any] = []
     names = vars(interrupts)  # A private name: the tests with real signals notice if it goes.
     install: Any = names[_INSTALL]
+    of_step: list[Any] = []
+    received: list[int] = []
 
-    def counted(handler: Any) -> Any:  # noqa: ANN401 (signal._HANDLER)
-        def count(signum: int, frame: object) -> None:
+    def first_only(handler: Any) -> Any:  # noqa: ANN401 (signal._HANDLER)
+        def handle(signum: int, frame: object) -> None:
             received.append(signum)
             if len(received) == 1:
                 handler(signum, frame)
-            elif len(received) == 2:  # noqa: PLR2004
-                start_new_thread(end, ())  # A `Thread` takes locks that this thread may hold.
 
-        counting.append(count)
-        return count
+        of_step.append(handle)
+        return handle
 
-    def install_counted(handler: Any) -> None:  # noqa: ANN401
-        install(handler if handler in counting else counted(handler))
+    def install_first_only(handler: Any) -> None:  # noqa: ANN401
+        install(handler if handler in of_step else first_only(handler))
 
-    before = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
-    names[_INSTALL] = install_counted
+    before = {signum: signal.getsignal(signum) for signum in _ENDING}
+    names[_INSTALL] = install_first_only
     try:
-        with interrupts.capture_interrupts():
+        with _second_signal_calls(end), interrupts.capture_interrupts():
             yield
     finally:
         names[_INSTALL] = install
         for signum, handler in before.items():
             signal.signal(signum, handler)
-        if len(received) > 1:
-            Event().wait()  # For the end of the process.
+
+
+@contextmanager
+def _second_signal_calls(end: Callable[[], None]) -> Iterator[None]:
+    """Call `end` in a thread at the second signal; then, the block does not end any more."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+
+    def watch() -> None:
+        with os.fdopen(reader, "rb", buffering=0) as signals:
+            count = 0
+            while count < 2 and (signum := signals.read(1)):  # noqa: PLR2004
+                count += signum[0] in _ENDING
+        if count > 1:
+            end()
+
+    watching = Thread(target=watch, daemon=True)
+    watching.start()
+    other = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(other)
+        os.close(writer)
+        watching.join()
 
 
 def end_at_once(instance: "DagsterInstance", run_id: str) -> None:
@@ -69,7 +91,9 @@ def end_at_once(instance: "DagsterInstance", run_id: str) -> None:
 
     Other threads may be at work. Files that they are merging are merged whole or not at all.
     """
-    start_new_thread(_exit_after, (_END_SECONDS,))
+    late = Timer(_END_SECONDS, os._exit, [FAILED])
+    late.daemon = True
+    late.start()
     with suppress(Exception):
         message = interrupted_message()
         run = instance.get_run_by_id(run_id)
@@ -79,11 +103,6 @@ def end_at_once(instance: "DagsterInstance", run_id: str) -> None:
         say(message)
         if run is not None:
             say(failed_message(run_id))
-    os._exit(FAILED)
-
-
-def _exit_after(seconds: float) -> None:
-    time.sleep(seconds)
     os._exit(FAILED)
 
 
