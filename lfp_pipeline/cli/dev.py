@@ -19,6 +19,8 @@ import click
 _LOCAL = "127.0.0.1"
 _LARGEST_PORT = 65535
 _POLL_SECONDS = 0.2
+_GRACE_SECONDS = 5.0
+"""Time for processes to end by themselves. A merge that is killed, the next run does again."""
 
 
 @click.command()
@@ -116,8 +118,11 @@ def _run(options: list[str], url: str, lock: TextIO) -> bool:
 
     def end(signum: int, _frame: object) -> None:
         asked.append(signum)
-        if child and len(asked) == 1:
-            _signal_group(child, signal.SIGINT)
+        if len(asked) == 1:
+            with suppress(OSError):
+                os.write(sys.stderr.fileno(), b"Stopping ...\n")  # `say` may be interrupted.
+            if child:
+                child.send_signal(signal.SIGINT)
         elif child and signum == signal.SIGINT:  # Closed terminals and programs repeat the others.
             _signal_group(child, signal.SIGKILL)
 
@@ -133,17 +138,33 @@ def _run(options: list[str], url: str, lock: TextIO) -> bool:
         pass_fds=[lock.fileno()],
     )
     if asked:
-        _signal_group(child, signal.SIGINT)
+        child.send_signal(signal.SIGINT)
     _write_id(lock, child.pid)
     Thread(target=_announce, args=(url, child), daemon=True).start()
     child.wait()
-    _signal_group(child, signal.SIGKILL)  # What it has left behind.
+    _end_group(child)
     return bool(asked)
 
 
-def _signal_group(child: subprocess.Popen[bytes], signum: int) -> None:
-    with suppress(ProcessLookupError):
+def _end_group(child: subprocess.Popen[bytes]) -> None:
+    """Wait for what Dagster has left behind; then interrupt it, which ends runs; then kill it."""
+    for signum in (0, signal.SIGINT, signal.SIGKILL):
+        deadline = time.monotonic() + _GRACE_SECONDS
+        is_left = _signal_group(child, signum)
+        while is_left and signum != signal.SIGKILL and time.monotonic() < deadline:
+            time.sleep(_POLL_SECONDS)
+            is_left = _signal_group(child, 0)
+        if not is_left:
+            return
+
+
+def _signal_group(child: subprocess.Popen[bytes], signum: int) -> bool:
+    """Send a signal to the processes that Dagster has started; return whether there are any."""
+    try:
         os.killpg(child.pid, signum)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _announce(url: str, child: subprocess.Popen[bytes]) -> None:

@@ -1,13 +1,14 @@
 """`lfp ingest`: ingests pending files, or files, folders and URLs that are named."""
 
-import re
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
 from lfp_pipeline.cli.operate import engine_of_project, verbose_option
 from lfp_pipeline.cli.output import UsageProblem, dry_run_option, examples, json_option, say
 from lfp_pipeline.cli.param_types import Text
+from lfp_pipeline.sources.written_location import shown_location
 
 
 @click.command(
@@ -43,7 +44,7 @@ def command(
     if name is not None and len(targets) != 1:
         msg = "--as names a single file or URL."
         raise UsageProblem(msg)
-    say(f"Looking at {', '.join(map(without_secrets, targets)) or 'the inbox'}")
+    say(f"Looking at {', '.join(map(_shown, targets)) or 'the inbox'}")
     from lfp_pipeline.cli.ingest_plan import plan_and_print
     from lfp_pipeline.cli.ingest_results import exit_with, print_outcomes
     from lfp_pipeline.cli.ingest_run import ingest_pending, ingest_targets
@@ -62,9 +63,6 @@ def command(
     exit_with(outcomes, run)
 
 
-def without_secrets(target: str) -> str:
-    """Return a target to show: of a URL, only the scheme and the host, and none with an @."""
-    url = re.match("[^:/?#]+:/*[^/?#;]*", target)
-    if url is None:
-        return target
-    return "a location" if "@" in target else url[0]
+def _shown(target: str) -> str:
+    """Return a target to show: a file or folder as it is, and of a location what is no secret."""
+    return target if Path(target).exists() else shown_location(target)

@@ -17,7 +17,7 @@ from lfp_pipeline.sources.inbox import InboxFile, Listing, list_inbox
 from lfp_pipeline.sources.inbox_source import InboxSource
 from lfp_pipeline.sources.local_file import LocalFile
 from lfp_pipeline.sources.locations import file_name_of
-from lfp_pipeline.sources.written_location import resolve_location
+from lfp_pipeline.sources.written_location import resolve_location, shown_location
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,13 @@ class Target:
         name: the name of the file, as people know it.
         source: where to fetch it from.
         file: the file of the inbox; None: the source is elsewhere, and has to land first.
+        location: the URL as it is written, which the name of the source shows in part only.
     """
 
     name: str
     source: Source
     file: InboxFile | None = None
+    location: str = ""
 
     @property
     def key(self) -> str:
@@ -62,7 +64,7 @@ def find_targets(
     unique: dict[str, Target] = {}
     for target in targets:
         other = unique.setdefault(target.key, target)
-        if other.source.name != target.source.name:
+        if (other.source.name, other.location) != (target.source.name, target.location):
             msg = (
                 f"{other.source.name} and {target.source.name} have the same name, so one would "
                 "replace the other. Ingest them one by one, each with --as NAME."
@@ -188,8 +190,8 @@ def _elsewhere(engine: Engine, text: str) -> Target:
         return Target(text, named[key])
     if ":" not in text:
         msg = (
-            f"There is no file {text}, neither here nor in the inbox, and the sources file names "
-            "no such source."
+            f"There is no file {shown_location(text)}, neither here nor in the inbox, and the "
+            "sources file names no such source."
         )
         raise OperationRefusedError(msg)
     try:
@@ -198,7 +200,7 @@ def _elsewhere(engine: Engine, text: str) -> Target:
         msg = f"The location is not read: {error}."
         raise LandingError(msg, permanent=True) from None
     source = engine.catalog.source_at(location)
-    return Target(_file_name(source), source)
+    return Target(_file_name(source), source, location=text)
 
 
 def _file_name(source: Source) -> str:

@@ -57,6 +57,12 @@ def say(message: str) -> None:
         click.echo(visible(message), err=True)
 
 
+def show_cursor() -> None:
+    """Show the cursor of a terminal, which a progress bar hides until its end."""
+    with suppress(OSError):
+        click.echo("\x1b[?25h", file=sys.__stderr__, nl=False)
+
+
 def confirm(question: str, *, yes: bool) -> None:
     """Ask whether to go on, unless `yes`; without a terminal, there is nobody to ask.
 

@@ -1,15 +1,20 @@
 """Runs a Dagster job in this process, on the project's instance, so that the UI shows the run."""
 
-import os
-import signal
-import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
+from uuid import uuid4
 
-from lfp_pipeline.cli.messages import MessageHandler, message_log
+from lfp_pipeline.cli.interrupts import (
+    end_at_once,
+    failed_message,
+    interrupted_message,
+    interruptible,
+)
+from lfp_pipeline.cli.messages import MessageHandler
 from lfp_pipeline.cli.output import FAILED, exit_code_and_message, first_lines, say
 
 _TAGS = {
@@ -60,35 +65,11 @@ class JobRun:
         if self.succeeded:
             return
         if self.interrupted:
-            say(_interrupted())
+            say(interrupted_message())
         elif self.reason and code is None:
             say(first_lines(self.reason, _REASON_LINES))
-        say(f"Run {self.run_id} failed; the UI has its log (lfp dev).")
-        if self.interrupted:
-            # A second Ctrl-C leaves threads behind, for which Python would wait. Files that they
-            # are merging are merged whole or not at all.
-            sys.stdout.flush()
-            os._exit(self.exit_code)
+        say(failed_message(self.run_id))
         raise SystemExit(self.exit_code if code is None else code)
-
-
-def _interrupted() -> str:
-    """Return what an interrupted run leaves behind."""
-    from lfp_pipeline.common.text import preview
-    from lfp_pipeline.engine import Engine
-    from lfp_pipeline.errors import LfpError
-    from lfp_pipeline.settings import load_settings
-
-    pending: list[str] = []
-    with suppress(LfpError, OSError):
-        deliveries = Engine(load_settings(), read_only=True).pending_deliveries(message_log())
-        pending = [delivery.label for delivery in deliveries]
-    if not pending:
-        return "Interrupted. What was committed stays; everything else is as it was."
-    return (
-        "Interrupted. What was committed stays. The next `lfp ingest` completes what was recorded: "
-        f"{preview(pending)}."
-    )
 
 
 def run_job(
@@ -133,24 +114,16 @@ def run_job(
         if not verbose:
             stack.enter_context(console_taken_by(messages))
         stack.enter_context(listening(listen))
-        stack.enter_context(_terminated_as_by_ctrl_c())
+        run_id = str(uuid4())
+        stack.enter_context(interruptible(partial(end_at_once, instance, run_id)))
         ended = job.execute_in_process(
             run_config={**SHORT_CONSOLE, **({"ops": ops} if ops else {})},
             instance=instance,
+            run_id=run_id,
             tags=_TAGS,
             raise_on_error=False,
         )
         return _ended_run(ended, announced)
-
-
-@contextmanager
-def _terminated_as_by_ctrl_c() -> Iterator[None]:
-    """End the block in the same way after SIGTERM, which service managers send."""
-    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _ended_run(ended: Any, announced: list[object]) -> JobRun:  # noqa: ANN401 (of Dagster)

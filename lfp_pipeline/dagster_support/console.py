@@ -37,27 +37,42 @@ class _OneLine(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         meta: Any = getattr(record, "dagster_meta", None) or {}
         event = meta.get("dagster_event")
-        text = meta.get("orig_message") or record.getMessage()
+        level, text = record.levelname, meta.get("orig_message") or record.getMessage()
         if event is not None:
-            text = _event_text(event, text)
+            level, text = _event_level_and_text(event, level, text)
         time = self.formatTime(record, "%H:%M:%S")
         step = f"{meta['step_key']}: " if meta.get("step_key") else ""
-        return visible(f"{time} {record.levelname:<7} {step}{text}")
+        return visible(f"{time} {level:<7} {step}{text}")
 
 
-def _event_text(event: Any, text: str) -> str:  # noqa: ANN401 (DagsterEvent is not public)
-    """Return the message of an event; for the failure of a run, with the reason.
+def _event_level_and_text(
+    event: Any,  # noqa: ANN401 (DagsterEvent is not public)
+    level: str,
+    text: str,
+) -> tuple[str, str]:
+    """Return the level and the message of an event; for the failure of a run, with the reason.
 
-    The failure of a step is without: if Dagster captures the output of steps, it may lose the end.
+    That of files that are not merged is no alarm: the reason of each is logged already.
     """
-    message: str = event.message or text
-    if event.is_step_failure:
-        return message
     failed_step = getattr(event.event_specific_data, "first_step_failure_event", None)
     why = failure_reason(failed_step or event)
-    if failed_step and not_merged(failed_step):  # The reason of each file is logged already.
-        why = f"{(why or '').partition(chr(10))[0]} The reasons are above."
-    return f"{message} {why}" if why else message
+    if failed_step and not_merged(failed_step):
+        return "INFO", f"{(why or '').partition(chr(10))[0]} The reasons are above."
+    message: str = event.message or text
+    return level, f"{message} {why}" if why else message
+
+
+def _adds_something(record: logging.LogRecord) -> bool:
+    """Return whether a record says more than the failure of the run, which follows with its reason.
+
+    The failure of a step does not, nor does that of a step that needs this one.
+    """
+    meta: Any = getattr(record, "dagster_meta", None) or {}
+    event = meta.get("dagster_event")
+    if event is not None:
+        return not event.is_step_failure
+    text = meta.get("orig_message") or record.getMessage()
+    return not text.startswith("Dependencies for step ")
 
 
 @dg.logger(
@@ -66,11 +81,16 @@ def _event_text(event: Any, text: str) -> str:  # noqa: ANN401 (DagsterEvent is 
 )
 def short_console(context: dg.InitLoggerContext) -> logging.Logger:
     """Return the logger that the jobs use by default."""
-    # One logger per run, outside the tree that `getLogger` shares.
-    logger = logging.Logger("lfp_pipeline", context.logger_config["log_level"])  # noqa: LOG001
+    return _console_logger(context.logger_config["log_level"])
+
+
+def _console_logger(level: str | int) -> logging.Logger:
+    # One logger for each run and tick, outside the tree that `getLogger` shares.
+    logger = logging.Logger("lfp_pipeline", level)  # noqa: LOG001
     handler = _taken_by[-1] if _taken_by else logging.StreamHandler()
     if handler.formatter is None:
         handler.setFormatter(_OneLine())
+    logger.addFilter(_adds_something)
     logger.addHandler(handler)
     return logger
 
@@ -79,10 +99,15 @@ def use_short_console() -> None:
     """Use the short console in runs of this process whose configuration names no logger.
 
     Dagster takes that default from a module. The configuration of a job with partitions cannot set
-    it, because a configuration that is given replaces the one of the job.
+    it, because a configuration that is given replaces the one of the job. Ticks print warnings
+    only; the UI has their other lines.
     """
-    # The import is slow where only the settings are read.
+    # The imports are slow where only the settings are read.
+    from dagster._core.definitions import instigation_logger  # noqa: PLC0415
     from dagster._core.execution import context_creation_job  # noqa: PLC0415
+
+    ticks: Any = instigation_logger
+    ticks.create_console_logger = lambda _name, _level: _console_logger(logging.WARNING)
 
     default: Any = context_creation_job
     default.default_system_loggers = lambda _instance: [(short_console, {"log_level": "INFO"})]

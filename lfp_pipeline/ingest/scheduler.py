@@ -3,10 +3,11 @@
 import logging
 import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
+from queue import Empty, SimpleQueue
 
 from lfp_pipeline.common.clock import utc_now
 from lfp_pipeline.errors import LandingError
@@ -27,6 +28,9 @@ from lfp_pipeline.warehouse.backend import Backend
 
 _UNPACKED_TO_PACKED = 10
 """Estimated size of an unpacked file, divided by its packed size."""
+
+_WAIT_SECONDS = 0.5
+"""Longest wait at a time. Python handles a signal that comes as a wait begins at its end only."""
 
 ReadBatch = Sequence[InboxFile | Delivery]
 """Files and deliveries that are read and merged together."""
@@ -77,12 +81,16 @@ class Scheduler:
         with ThreadPoolExecutor(workers) as pool:
             tasks: list[Future[list[IngestResult | LandingFailure]]] = []
             remaining = tasks
+            done: SimpleQueue[Future[list[IngestResult | LandingFailure]]] = SimpleQueue()
             try:
                 tasks.extend(pool.submit(land_and_ingest, batch) for batch in batches)
                 remaining = list(tasks)
-                for task in as_completed(tasks):
-                    remaining.remove(task)
-                    yield from task.result()
+                for task in tasks:
+                    task.add_done_callback(done.put)
+                while remaining:
+                    with suppress(Empty):
+                        remaining.remove(task := done.get(timeout=_WAIT_SECONDS))
+                        yield from task.result()
             except BaseException as error:
                 if len(tasks) < len(batches) or any(task.running() for task in tasks):
                     log.warning("Stopping as soon as the files that are being read are merged")

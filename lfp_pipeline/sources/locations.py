@@ -1,5 +1,6 @@
 """Sources from locations: a URL, a link to Google Drive, or a path."""
 
+import os
 import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -16,9 +17,11 @@ from lfp_pipeline.sources.wrapped_source import (
     RedactedSource,
     WrappedSource,
 )
-from lfp_pipeline.sources.written_location import Location
+from lfp_pipeline.sources.written_location import Location, shown_location
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
+_OF_A_URL = re.compile(r"(?![/.~](?!/))(?:.*[?#;@]|//|\w+//|[\w+.-]{2,}:)")
+"""A mistyped URL. Such a path is a file only if there is one, because errors quote paths."""
 _UNDECLARED = TextFormat()
 
 
@@ -92,7 +95,11 @@ def _source_at(location: str, limits: DownloadLimits) -> Source:
         case "http" | "https":
             return _web_source(url, limits)
         case "file":
-            return _local_file(unquote(urlsplit(url).path))
+            try:
+                return _local_file(unquote(urlsplit(url).path))
+            except ValueError:  # A bracket that is no address.
+                msg = "The URL is not valid. Write file:///PATH, or only the path."
+                raise LandingError(msg, permanent=True) from None
         case scheme:
             return _stored_object(scheme, url, limits)
 
@@ -117,7 +124,8 @@ def _stored_object(scheme: str, url: str, limits: DownloadLimits) -> Source:
 
     if scheme in PROTOCOLS:
         return StoredObject(scheme + url[len(scheme) :], limits)
-    subject = f"{scheme}://" if _SCHEME.fullmatch(scheme) else "The protocol before :/"
+    is_shown = _SCHEME.fullmatch(scheme) and "@" not in url  # Else, it may be a user.
+    subject = f"{scheme}://" if is_shown else "The protocol before :/"
     msg = (
         f"{subject} is not supported. Give a URL ({', '.join(sorted(PROTOCOLS))}, http, https), a "
         "link to Google Drive, or a path (./a:/b, not a:/b)."
@@ -127,10 +135,14 @@ def _stored_object(scheme: str, url: str, limits: DownloadLimits) -> Source:
 
 def _local_file(path: str) -> LocalFile:
     if not path or "\0" in path:
-        msg = f"{path!r} is not a path."
+        msg = "An empty path, or one with a null character, is not a path."
         raise LandingError(msg, permanent=True)
     try:
-        return LocalFile(Path(path).expanduser())
+        file = LocalFile(Path(path).expanduser())
     except RuntimeError as error:  # A `~user` that does not exist.
-        msg = f"{path} cannot be found: {error}"
-        raise LandingError(msg, permanent=True) from error
+        msg = f"{shown_location(path)} cannot be found: {error}"
+        raise LandingError(msg, permanent=True) from None
+    if _OF_A_URL.match(path) and not os.path.lexists(file.path):
+        msg = f"{shown_location(path)} is neither a file nor a URL, which begins like https://"
+        raise LandingError(msg, permanent=True)
+    return file

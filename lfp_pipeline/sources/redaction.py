@@ -24,6 +24,9 @@ _ANYWHERE = 4
 """Secrets of at least this length are removed inside other words, too."""
 
 _URL_USER = re.compile(r"(?<=://)[^/]*@")
+_NO_PORT = re.compile(r"(?<=://)(?!arn:)([^/:;\[]*)(?:;|:(?!\d*(?:/|$)))[^/]*")
+"""A host, or the name of a bucket, with a text after it that is no port."""
+_PARAMETERS = re.compile(";[^/]*")
 _USER = re.compile(r"(?<![^\s<>\"'])(\w+://)?[^\s<>\"']*@")
 _QUERY = re.compile(r"(?<=\S)[?#][^\s<>\"')]+|(?<!\S)\?[^\s<>\"')]+")
 _SCHEMES = re.compile(
@@ -137,5 +140,10 @@ def _pattern(secret: str) -> str:
 
 
 def public_url(url: str) -> str:
-    """Return a URL that can be shown and stored: no user, password, query or fragment."""
-    return printable(_URL_USER.sub("", re.split("[?#]", url, maxsplit=1)[0]))
+    """Return a URL to be shown and stored: no user, password, parameters, query or fragment.
+
+    In an object store, a semicolon is part of the name of an object.
+    """
+    path = _URL_USER.sub("", re.split("[?#]", url, maxsplit=1)[0])
+    path = _NO_PORT.sub(r"\1...", path)
+    return printable(_PARAMETERS.sub("", path) if path[:4].lower() == "http" else path)

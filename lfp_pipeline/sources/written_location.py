@@ -12,11 +12,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Self
 from urllib.parse import unquote, unquote_plus
 
+from lfp_pipeline.common.text import printable
+
 _DOLLAR = re.compile(
     r"\$(?:(?P<dollar>\$)|\{(?P<braced>[a-z_]\w*)\}|(?P<open>\{)|(?P<bare>[a-z_]\w*))",
     re.ASCII | re.IGNORECASE,
 )
 _AUTHORITY = re.compile(r"^\s*[a-z0-9+.-]+://([^/?#]*)", re.IGNORECASE)
+_SCHEME_AND_HOST = re.compile(r"[^:/?#;]+:[/\\]*[^/\\?#;]*")
+_NO_PORT = re.compile(r":(?![/\\]|\d*(?:[/\\]|$)|[\da-f:.]*\])[^/\\]*", re.IGNORECASE)
+"""A colon and a text that is no port: perhaps the password of user info without an @."""
 _PLAIN = re.compile(r"[^/?#@\[\]\s\\]*")
 
 _WEB = re.compile(r"\s*https?:", re.IGNORECASE)
@@ -110,6 +115,18 @@ def resolve_location(location: str) -> Location:
     written = {name: f"${{{name}}}" for name in sorted(_variables(location))}
     names = {os.environ[name]: shown for name, shown in written.items()}
     return Location(text, _substitute(location, written), names)
+
+
+def shown_location(location: str) -> str:
+    """Return what can be shown of a location as it is written: a malformed one may have secrets.
+
+    Shown are the scheme and the host of a URL, and the path of anything else; nothing of a location
+    with an @ and a colon, because user info and queries may contain any character.
+    """
+    if "@" in location and ":" in location:
+        return "a location"
+    url = _SCHEME_AND_HOST.match(location)
+    return printable(_NO_PORT.sub("", url[0] if url else re.split("[?#;]", location)[0]))
 
 
 def _variables(text: str) -> set[str]:

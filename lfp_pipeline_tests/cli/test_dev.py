@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from examples.processes import free_port
-from testing.dagster_project import drop
+from testing.dagster_project import NO_SKU, drop
 from testing.expected_tables import File
 from testing.processes import PROJECT, until
 from testing.shell import Shell
@@ -82,7 +82,9 @@ def test_it_says_where_the_page_is_and_ends_all_its_processes(shell: Shell, sign
         until(dev.is_ready, seconds=120)
         assert httpx.get(dev.url).status_code == 200
         drop(shell.data / "inbox", A.key, A.content, A.microseconds)
+        drop(shell.data / "inbox", "bad.csv", NO_SKU)
         until((shell.data / "published" / "products.duckdb").exists, seconds=120)
+        until(lambda: "not merged" in dev.output, seconds=60)
         started = dev.descendants()
         assert len(started) >= 4  # Dagster, its code server, web server and daemon.
 
@@ -92,8 +94,17 @@ def test_it_says_where_the_page_is_and_ends_all_its_processes(shell: Shell, sign
         assert dev.process.wait(timeout=100) == 0
         until(lambda: not [pid for pid in started if Path(f"/proc/{pid}").exists()], seconds=10)
         words = dev.output.lower()
-        noise = "warning", "superseded", "traceback", "leaked"
+        noise = "error", "superseded", "traceback", "leaked", "has exited", " - dagster - "
         assert not [word for word in noise if word in words], words
+        (warning,) = [line for line in dev.output.splitlines() if "WARNING" in line]
+        assert "bad.csv was refused: The header has no column sku" in warning
+        assert "Name the columns" in warning
+        address, stopping = f"The Dagster UI is at {dev.url}.", "Stopping ..."
+        lines = dev.output.splitlines()
+        assert lines[0].startswith(("Dagster home: ", "Starting "))
+        assert lines[-1] == stopping
+        before = lines[: next(n for n, line in enumerate(lines) if line.startswith(address))]
+        assert not [line for line in before if not line.startswith(("Dagster home: ", "Starting "))]
 
 
 def refused(shell: Shell) -> int:

@@ -9,7 +9,6 @@ from typing import Any
 import duckdb
 import pytest
 
-from lfp_pipeline.cli.ingest import without_secrets
 from lfp_pipeline.model.delivery import Delivery, Kind
 from lfp_pipeline.model.partition_key import PURGES
 from lfp_pipeline.sources.catalog import SourceCatalog
@@ -317,24 +316,6 @@ def test_many_names_list_the_inbox_once(lfp: CommandLine, monkeypatch: pytest.Mo
     ended = lfp.done("ingest", "a.csv", "b.csv", "data/inbox/sub", "--dry-run", "--json")
     assert list(files_of(ended)) == ["a.csv", "b.csv", "sub/c.csv"]
     assert len(listed) == 1
-
-
-@pytest.mark.parametrize(
-    ("target", "shown"),
-    [
-        (f"https://user:pa?{SECRET}@host/x.csv", "a location"),
-        (f"https:/user:{SECRET}@host", "a location"),
-        (f"user:{SECRET}@host/x.csv", "a location"),
-        (f"https://host/{SECRET}/x.csv#token={SECRET}", "https://host"),
-        (f"https://host?{SECRET}", "https://host"),
-        (f"s3:bucket?{SECRET}", "s3:bucket"),
-        (f"https://host;{SECRET}/x", "https://host"),
-        ("dir/2026-01-01T10:00@x.csv", "dir/2026-01-01T10:00@x.csv"),
-        ("a@b.csv", "a@b.csv"),
-    ],
-)
-def test_the_first_line_shows_no_secret(target: str, shown: str):
-    assert without_secrets(target) == shown
 
 
 WITHOUT_PRIVILEGES = (

@@ -159,6 +159,43 @@ def test_a_second_ctrl_c_ends_at_once_and_the_next_run_completes_the_work(lfp: C
     assert deliveries == (1, 300_000)
 
 
+_SIGNALS_AT_AN_EVENT = """
+import signal, sys
+import dagster as dg
+from lfp_pipeline.cli.main import main
+
+remaining, signals = map(int, sys.argv[1:])
+handle = dg.DagsterInstance.handle_new_event
+
+def handle_with_signals(*arguments, **options):
+    global remaining
+    remaining -= 1
+    for _ in range(0 if remaining else signals):
+        signal.raise_signal(signal.SIGINT)
+    return handle(*arguments, **options)
+
+dg.DagsterInstance.handle_new_event = handle_with_signals
+main(["ingest"])
+"""
+
+
+def test_ctrl_c_ends_a_run_also_while_dagster_stores_an_event(lfp: CommandLine):
+    lfp.drop(A)
+    moments = ((1, 1), (1, 2), (5, 2), (10, 2), (16, 2))  # From before the step to after the merge.
+    for moment in moments:
+        code = [sys.executable, "-c", _SIGNALS_AT_AN_EVENT, *map(str, moment)]
+        ended = subprocess.run(code, capture_output=True, text=True, check=False, timeout=60)
+        assert ended.returncode == 1, (moment, ended.stderr)
+        assert "Interrupted" in ended.stderr, (moment, ended.stderr)
+        assert "Traceback" not in ended.stderr, (moment, ended.stderr)
+        assert lfp.runs()[0].status.value == "FAILURE", moment
+        lfp.drop(File(f"{moment}.csv", 2_000_000, A.rows))
+    assert len(lfp.runs()) == len(moments)
+    lfp.done("ingest")
+    lfp.done("verify")
+    assert query(lfp.data, "SELECT count(*) FROM deliveries") == [(1 + len(moments),)]
+
+
 def test_one_ctrl_c_shows_what_is_still_merged_and_the_next_run_the_totals(lfp: CommandLine):
     lfp.set(threads=1)
     lfp.done("sample", "--rows", "200000")

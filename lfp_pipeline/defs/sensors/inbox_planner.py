@@ -112,7 +112,7 @@ class InboxPlan:
         )
         parts = [f"{number:,} {what}" for number, what in counts if number]
         if PURGES in self.refused:
-            parts.insert(0, f"The name {PURGES} is reserved for purge_products; rename that file")
+            parts.insert(0, f"The name {PURGES} is reserved for `lfp purge`; rename that file")
         if self.left_out:
             parts.append(f"In the inbox, {self.left_out}")
         return ". ".join(parts or ["The inbox is empty"]) + "."

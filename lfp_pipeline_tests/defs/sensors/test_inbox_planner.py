@@ -288,4 +288,4 @@ def test_a_file_with_the_name_of_purges_is_never_due_and_the_summary_says_why() 
     found = decision(file("purges"), file("folder/purges"))
     assert asked_for(found) == ["folder/purges"]
     assert found.refused == ("purges",)
-    assert "The name purges is reserved for purge_products; rename that file" in (found.summary)
+    assert "The name purges is reserved for `lfp purge`; rename that file" in (found.summary)
