@@ -21,7 +21,7 @@ BATCHES ?= 10000
 FIRST ?= 0
 
 CORE_TESTS := $(addprefix lfp_pipeline_tests/,test_settings.py test_definitions.py defs ingest warehouse \
-  operations stories cli/test_commands.py cli/test_dagster_home.py cli/test_init.py)
+  operations stories cli/test_commands.py dagster_support)
 
 VENV := .venv
 BENCH_VENV := .venv-bench

@@ -38,7 +38,7 @@ def definitions() -> dg.Definitions:
     except SettingsError as error:
         raise click.ClickException(str(error)) from None  # Without a traceback.
     if not settings.data_dir.exists():  # An existing one without an inbox is an error, later.
-        settings.inbox_dir.mkdir(parents=True)
+        settings.inbox_dir.mkdir(parents=True, exist_ok=True)  # Another process may do so, too.
     tune_garbage_collection()
     use_short_console()
     shorten_config_errors()

@@ -14,6 +14,7 @@ from pathlib import Path
 from uuid import uuid4
 
 _HELD = ".held"
+_ATTEMPTS = 20
 
 
 @contextmanager
@@ -24,10 +25,9 @@ def hold_mark(mark: Path, mode: int = 0o666) -> Iterator[Path]:
         mark: the file, which the block may write.
         mode: permissions of the file, within the umask.
     """
-    mark.parent.mkdir(parents=True, exist_ok=True)
     # The file is locked under another name first, so that a live mark is never seen unlocked.
     unnamed = mark.with_name(f".{uuid4().hex}")
-    unnamed.touch(mode, exist_ok=False)
+    _create(unnamed, mode)
     with unnamed.open("wb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         unnamed.rename(mark)
@@ -35,6 +35,19 @@ def hold_mark(mark: Path, mode: int = 0o666) -> Iterator[Path]:
             yield mark
         finally:
             mark.unlink(missing_ok=True)
+
+
+def _create(file: Path, mode: int) -> None:
+    """Create a file and its folder, which another process may remove while the folder is empty."""
+    for attempt in range(_ATTEMPTS):
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.touch(mode, exist_ok=False)
+        except (FileNotFoundError, FileExistsError):
+            if attempt == _ATTEMPTS - 1:
+                raise
+        else:
+            return
 
 
 def claim_stale_marks(

@@ -12,6 +12,7 @@ from dagster_duckdb import DuckDBResource
 from pydantic import Field
 
 from lfp_pipeline.common.process_marks import hold_mark
+from lfp_pipeline.dagster_support.runs import PARTITION_TAG
 from lfp_pipeline.dagster_support.shown_until import begin_showing
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import SettingsError, user_message
@@ -32,7 +33,7 @@ def engine_of(settings: Settings) -> dg.ResourceDefinition:
                     mark = marks.enter_context(
                         hold_mark(settings.run_marks_dir / f"{run.run_id}.run")
                     )
-                    partition = run.tags.get("dagster/partition", "")
+                    partition = run.tags.get(PARTITION_TAG, "")
                     mark.write_text(f"{run.job_name} {partition}".strip())
                 except OSError as error:
                     raise SettingsError(user_message(error)) from None

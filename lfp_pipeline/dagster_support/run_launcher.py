@@ -4,12 +4,14 @@ Dagster's own launcher starts a new interpreter for each run, which imports ever
 takes seconds of CPU, several times as long as merging a small file.
 """
 
+import logging
 import os
 import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -17,6 +19,10 @@ import dagster as dg
 from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, WorkerStatus
 from dagster._grpc.types import ExecuteRunArgs
 from dagster._serdes import ConfigurableClassData, serialize_value
+
+from lfp_pipeline.dagster_support.run_server import BEGIN, BEGUN
+
+_LOG = logging.getLogger(__name__)
 
 PROCESS_TAG = "lfp/process"
 """Tag of a run: the id and the start time of its process, and the id of the run.
@@ -26,6 +32,9 @@ Dagster copies the tags of a run to its retries, whose processes are others.
 
 _ANSWER_SECONDS = 60.0
 """Time after which a run server hangs. Importing the modules takes seconds of it."""
+
+_PAUSE_SECONDS = 300.0
+"""Time without a run server after two in a row could not fork a run."""
 
 
 class ForkingRunLauncher(dg.DefaultRunLauncher):
@@ -39,6 +48,8 @@ class ForkingRunLauncher(dg.DefaultRunLauncher):
         super().__init__(inst_data)
         self._lock = threading.Lock()
         self._server: _ServerProcess | None = None
+        self._paused_until = 0.0
+        self._obstacle = ""
 
     def launch_run(self, context: LaunchRunContext) -> None:
         """Start the process of a run."""
@@ -82,19 +93,41 @@ class ForkingRunLauncher(dg.DefaultRunLauncher):
         """Let a forked process execute a run; return False if there can be none.
 
         The process begins only once the run has its tag: no other process changes the run then,
-        and a run that the server does not answer for can be started in another way.
+        and a run that the server does not answer for can be started in another way. If the server
+        does not confirm the beginning, the process may have begun. Then the run is not started
+        again; run monitoring fails it if it does not start.
         """
         with self._lock:
+            if time.monotonic() < self._paused_until:
+                return False
             for _ in range(2):  # The second server has the code as it is now.
-                with suppress(OSError), ExitStack() as failed:
-                    failed.callback(self._close_server)
-                    self._server = self._server or _ServerProcess()
-                    if pid := self._server.fork(args):
+                try:
+                    with ExitStack() as failed:
+                        failed.callback(self._close_server)
+                        server = self._server = self._server or _ServerProcess()
+                        pid = server.fork(args)
                         self._instance.add_run_tags(run_id, {PROCESS_TAG: _tag(pid, run_id)})
-                        self._server.let_begin()
                         failed.pop_all()
-                        return True
+                except OSError as error:
+                    obstacle = str(error)
+                else:
+                    if not server.begin():
+                        self._close_server()
+                    return True
+            self._pause(obstacle)
         return False
+
+    def _pause(self, obstacle: str) -> None:
+        """Leave runs to Dagster's launcher for some time; log the reason, once."""
+        self._paused_until = time.monotonic() + _PAUSE_SECONDS
+        if obstacle != self._obstacle:
+            _LOG.warning(
+                "No run server can be used: %s. Each run starts an interpreter of its own, which "
+                "takes seconds; the next run server is tried after %.0f s.",
+                obstacle,
+                _PAUSE_SECONDS,
+            )
+        self._obstacle = obstacle
 
     def _close_server(self) -> None:
         if self._server is not None:
@@ -115,24 +148,40 @@ class _ServerProcess:
             failed.pop_all()
         # The server may outlive this object, and must not stay as a zombie when it ends.
         threading.Thread(target=self._process.wait, daemon=True).start()
-        self._replies = self._socket.makefile()
+        self._answers = self._socket.makefile()
 
-    def fork(self, args: str) -> int | None:
-        """Return the id of a process that waits; None: the server has ended, or is outdated."""
+    def fork(self, args: str) -> int:
+        """Return the id of a process that waits; raise OSError with the reason if there is none."""
+        answer = self._answer(args)
+        if not answer.isdecimal():
+            raise OSError(answer)
+        return int(answer)
+
+    def begin(self) -> bool:
+        """Let the waiting process begin; return whether the server says so."""
+        with suppress(OSError):
+            return self._answer(BEGIN) == BEGUN
+        return False
+
+    def _answer(self, request: str) -> str:
+        """Return the answer to a request; no other request may be sent before it."""
+        answer = ""
         try:
-            self._socket.sendall(args.encode() + b"\n")
-            reply = self._replies.readline().strip()
+            self._socket.sendall(f"{request}\n".encode())
+            answer = self._answers.readline()
         except TimeoutError:
             self._process.kill()
-            raise
-        return int(reply) if reply else None
-
-    def let_begin(self) -> None:
-        """Let the waiting process begin."""
-        self._socket.sendall(b"\n")
+            msg = f"The run server gave no answer for {_ANSWER_SECONDS:.0f} s"
+            raise TimeoutError(msg) from None
+        except ConnectionError:
+            pass
+        if not answer:
+            msg = "The run server has ended, and has printed why"
+            raise ConnectionError(msg)
+        return answer.strip()
 
     def close(self) -> None:
-        self._replies.close()
+        self._answers.close()
         self._socket.close()
 
 

@@ -2,9 +2,13 @@
 
     python -m lfp_pipeline.dagster_support.run_server DESCRIPTOR
 
-The socket with that descriptor gets a line for each run, the argument of `dagster api execute_run`.
-The answer is a line with the id of the new process, which begins the run after another line. If the
-answer is empty, the runs need another server: a file of a loaded module has changed, for example.
+The socket with that descriptor gets requests, a line each. Each has an answer, a line, too, before
+the launcher sends the next request:
+
+* The argument of `dagster api execute_run`. The answer is the id of a new process, which waits; or
+  the reason why runs need another server: a file of a loaded module has changed, for example.
+* `begin`: the process that waits begins its run. The answer is `begun`.
+
 When the socket is closed, the server ends after its last run.
 
 A run is what `dagster api execute_run` makes of it, with all modules loaded. Settings and sources
@@ -24,6 +28,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 
 import dagster as dg
@@ -31,19 +36,25 @@ from dagster._grpc.types import ExecuteRunArgs
 from dagster._serdes import deserialize_value
 from dagster._utils import get_run_crash_explanation
 
+from lfp_pipeline.common.text import pluralize, preview, printable
+
 _PRELOADED = ("dagster._cli", "lfp_pipeline.definitions", "numpy", "isal.igzip")
 _LOOK_SECONDS = 0.5
 _TASKS = Path("/proc/self/task")
 _THREADS = "OPENBLAS_NUM_THREADS"
 _CLOCK_TICK_NS = 20_000_000
 """Longest time by which the times of files are behind the clock."""
+_CHUNK_BYTES = 65_536
+
+BEGIN, BEGUN = "begin", "begun"
 
 
 def main() -> None:
     """Serve until the socket is closed and the last run has ended."""
     started_ns = time.time_ns()
     connection = socket.socket(fileno=int(sys.argv[1]))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Each run handles an interrupt of all.
+    # Each run handles an interrupt of all. If the signal comes first, it waits for the handler.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     threads = os.environ.get(_THREADS)
     os.environ[_THREADS] = "1"  # Else numpy starts threads, which a fork would lose.
     for module in _PRELOADED:
@@ -51,51 +62,99 @@ def main() -> None:
     del os.environ[_THREADS]
     if threads is not None:
         os.environ[_THREADS] = threads
-    _end(
-        _RunServer(connection, started_ns).serve
-    )  # DuckDB would list its objects at the regular end.
+    # DuckDB would list its objects at the regular end.
+    _end(_RunServer(connection, started_ns).serve)
+
+
+class _Requests:
+    """The lines that come from a socket. Several may have arrived at once."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.is_open = True
+        self._connection = connection
+        self._received = b""
+
+    def next(self, seconds: float) -> str | None:
+        """Return the next line; None: none came within some seconds, or the socket is closed."""
+        while b"\n" not in self._received:
+            connections = [self._connection] if self.is_open else []
+            if not select.select(connections, [], [], seconds)[0]:
+                return None
+            received = b""
+            with suppress(ConnectionResetError):
+                received = self._connection.recv(_CHUNK_BYTES)
+            if not received:
+                self.is_open = False
+                return None
+            self._received += received
+        line, _, self._received = self._received.partition(b"\n")
+        return line.decode()
 
 
 class _RunServer:
     def __init__(self, connection: socket.socket, started_ns: int) -> None:
         self._connection = connection
         self._started_ns = started_ns
-        self._requests = connection.makefile()
+        self._requests = _Requests(connection)
         self._loaded: dict[str, int] = {}
         self._running: dict[int, str] = {}
+        self._waiting: socket.socket | None = None  # The line to the process that waits.
 
     def serve(self) -> None:
-        is_open = True
-        while is_open or self._running:
-            if select.select([self._connection] if is_open else [], [], [], _LOOK_SECONDS)[0]:
-                args = self._requests.readline().rstrip("\n")
-                is_open = bool(args)
-                if is_open:
-                    self._start(args)
+        while self._requests.is_open or self._running:
+            request = self._requests.next(_LOOK_SECONDS)
+            if request is not None:
+                answer = self._begin() if request == BEGIN else self._fork_run(request)
+                with suppress(OSError):  # The launcher has ended.
+                    self._connection.sendall(f"{answer}\n".encode())
+            if not self._requests.is_open:
+                self._discard_waiting()
             self._report_crashes()
 
-    def _start(self, args: str) -> None:
-        """Start the process of a run, which begins the run once the launcher says so."""
-        gate, key = os.pipe()
-        pid: int | str = ""
-        with suppress(OSError):  # No more processes are allowed, or the launcher has ended.
-            if self._is_current(args):
-                pid = self._fork(partial(_execute, args, gate, key))
-                self._running[pid] = args
-        with suppress(OSError):
-            self._connection.sendall(f"{pid}\n".encode())
-            if pid and self._requests.readline():
-                os.write(key, b"\n")
-        os.close(gate)
-        os.close(key)
+    def _fork_run(self, args: str) -> str:
+        """Fork a process that waits for the beginning of a run; return the answer."""
+        self._discard_waiting()
+        if obstacle := self._obstacle(args):
+            return obstacle
+        ours, its = socket.socketpair()
+        with its:
+            self._waiting = ours
+            try:
+                pid = self._fork(partial(_execute, args, its))
+            except OSError as error:  # No more processes are allowed.
+                return f"No process can be started: {error.strerror}"
+        self._running[pid] = args
+        return str(pid)
 
-    def _is_current(self, args: str) -> bool:
-        """Return whether a fork has the code as it is now, and all threads of this process."""
+    def _begin(self) -> str:
+        """Let the waiting process begin its run; return the answer.
+
+        If the process is dead already, the run is reported as crashed.
+        """
+        if self._waiting is not None:
+            with suppress(OSError):
+                self._waiting.sendall(b"\n")
+        self._discard_waiting()
+        return BEGUN
+
+    def _discard_waiting(self) -> None:
+        """Close the line to the process that waits; without a word, that process ends."""
+        if self._waiting is not None:
+            self._waiting.close()
+        self._waiting = None
+
+    def _obstacle(self, args: str) -> str:
+        """Return why a fork would lack threads or the present code; empty: it would not."""
         if not self._loaded:
             self._load_instance(args)
-            if max(self._loaded.values()) > self._started_ns - _CLOCK_TICK_NS:
-                return False  # A file may have changed after its import.
-        return _loaded_files() == self._loaded and len(list(_TASKS.iterdir())) == 1
+            file, changed_ns = max(self._loaded.items(), key=itemgetter(1))
+            if changed_ns > self._started_ns - _CLOCK_TICK_NS:
+                return f"{printable(file)} changed while the run server started, or the clock did"
+        changed = sorted(dict(_loaded_files().items() ^ self._loaded.items()))
+        if changed:
+            return f"{preview(changed, limit=1)} changed after the run server had started"
+        others = len(list(_TASKS.iterdir())) - 1
+        return f"Loaded code has started {pluralize(others, 'thread')}" if others else ""
 
     def _load_instance(self, args: str) -> None:
         """Load the modules of an instance: opening the instance loads its storages."""
@@ -121,8 +180,9 @@ class _RunServer:
             return pid
         try:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-            self._requests.close()
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
             self._connection.close()
+            self._discard_waiting()
             _end(work)
         finally:  # The regular end of the interpreter would cost time.
             os._exit(1)
@@ -135,6 +195,8 @@ def _end(work: Callable[[], None]) -> None:
         work()
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except KeyboardInterrupt:  # A run is canceled.
+        code = 1
     except BaseException:  # noqa: BLE001 (as the interpreter does)
         traceback.print_exc()
         code = 1
@@ -143,11 +205,10 @@ def _end(work: Callable[[], None]) -> None:
     os._exit(code)
 
 
-def _execute(args: str, gate: int, key: int) -> None:
-    os.close(key)
-    if not os.read(gate, 1):  # The launcher, or the server, has ended.
-        return
-    os.close(gate)
+def _execute(args: str, server: socket.socket) -> None:
+    with server:
+        if not server.recv(1):  # The launcher, or the server, has ended.
+            return
     sys.argv = ["dagster", "api", "execute_run", args]
     runpy.run_module("dagster", run_name="__main__", alter_sys=True)
 
@@ -159,7 +220,10 @@ def _report_crash(args: str, exit_code: int) -> None:
         if run is not None and not run.is_finished:
             message = get_run_crash_explanation(f"The process of run {run_id}", exit_code)
             instance.report_engine_event(message, run)
-            instance.report_run_failed(run)
+            if run.status is dg.DagsterRunStatus.CANCELING:  # Dagster would retry a failed run.
+                instance.report_run_canceled(run)
+            else:
+                instance.report_run_failed(run)
 
 
 def _instance_of(args: str) -> dg.DagsterInstance:

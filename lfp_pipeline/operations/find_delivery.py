@@ -36,6 +36,9 @@ def find_delivery(
     Raises:
         OperationRefusedError: there is no such delivery, or several; the text lists them.
     """
+    if not text:  # Else all ids would begin with it.
+        msg = "The name of the delivery is empty. `lfp deliveries` lists all deliveries."
+        raise OperationRefusedError(msg)
     index = engine.raw_zone.index
     key = find_partition(engine, text)
     if key is not None:

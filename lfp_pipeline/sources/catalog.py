@@ -113,8 +113,11 @@ class SourceCatalog:
         return listing if stable is not None else self._without_growing_files(listing)
 
     def _without_growing_files(self, listing: Listing) -> Listing:
-        recent_ns = (listing.started - QUIET_SECONDS) * 1e9
-        changed = [file for file in listing.ready if file.ctime_ns > recent_ns]
+        changed = [
+            file
+            for file in listing.ready  # A ctime in the future proves no recent change.
+            if abs(listing.started - file.ctime_ns / 1e9) < QUIET_SECONDS
+        ]
         newest = self._newest_versions({file.partition_key for file in changed}) if changed else {}
         younger_us = {
             file: microseconds_of(file.mtime_ns) - newest.get(file.partition_key, -inf)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lfp_pipeline.common.process_marks import claim_stale_marks, hold_mark, live_marks, stale_marks
-from testing.processes import HOLD_MARK, running
+from testing.processes import HOLD_MARK, finish, running, start
 
 
 def test_a_mark_exists_while_it_is_held(tmp_path: Path) -> None:
@@ -51,3 +51,23 @@ def test_live_marks_are_those_of_running_processes(tmp_path: Path) -> None:
         mark.write_text("content")
         assert live_marks(tmp_path, "*.run") == [tmp_path / "a.run", tmp_path / "b.run"]
     assert live_marks(tmp_path, "*.run") == []
+
+
+HOLD_AND_REMOVE_THE_FOLDER = """
+import sys
+from contextlib import suppress
+from pathlib import Path
+from lfp_pipeline.common.process_marks import hold_mark
+mark = Path(sys.argv[1])
+sys.stdin.readline()
+for _ in range(300):
+    with hold_mark(mark):
+        pass
+    with suppress(OSError):
+        mark.parent.rmdir()
+"""
+
+
+def test_a_mark_is_held_though_another_process_removes_the_empty_folder(tmp_path: Path) -> None:
+    marks = [tmp_path / "work" / "runs" / f"{number}.run" for number in range(3)]
+    finish([start(HOLD_AND_REMOVE_THE_FOLDER, mark) for mark in marks])

@@ -6,7 +6,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,19 +21,18 @@ from dagster._grpc.types import ExecuteRunArgs
 from dagster._serdes import serialize_value
 
 from benchmarks.empty_job import empty
+from lfp_pipeline.dagster_support import run_launcher
 from lfp_pipeline.dagster_support.run_launcher import (
     PROCESS_TAG,
     ForkingRunLauncher,
     _ServerProcess,
 )
+from lfp_pipeline.dagster_support.run_server import BEGIN, BEGUN
 from testing.engine import LOG
 from testing.processes import PROJECT
 from testing.waiting_job import remembering, waiting
 
-pytestmark = [
-    pytest.mark.skipif(sys.platform != "linux", reason="only Linux has the run server"),
-    pytest.mark.slow,
-]
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has the run server")
 
 _WAIT_SECONDS = 60.0
 
@@ -107,6 +106,12 @@ class Runs:
         assert run is not None
         return run
 
+    def request(self, run: dg.DagsterRun) -> str:
+        """Return the request for the process of a run."""
+        assert run.job_code_origin
+        reference = self.instance.get_ref()
+        return serialize_value(ExecuteRunArgs(run.job_code_origin, run.run_id, reference))
+
     def pid(self, run_id: str) -> int:
         return int(self.run(run_id).tags[PROCESS_TAG].split()[0])
 
@@ -137,58 +142,74 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-@pytest.fixture
-def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runs]:
-    monkeypatch.setenv("PYTHONPATH", str(PROJECT))
-    home = tmp_path / "home"
+@contextmanager
+def runs_in(home: Path) -> Iterator[Runs]:
     home.mkdir()
     (home / "dagster.yaml").write_text(LAUNCHER)
     with ExitStack() as stack:
-        instance = stack.enter_context(dg.DagsterInstance.from_config(str(home)))
-        yield Runs(home, instance)
+        yield Runs(home, stack.enter_context(dg.DagsterInstance.from_config(str(home))))
 
 
-def test_runs_are_forked_from_one_warm_process(runs: Runs) -> None:
-    first, first_pid = runs.launch_waiting()
-    second, second_pid = runs.launch_waiting()
-    assert (first_pid, second_pid) == (runs.pid(first), runs.pid(second))
+@pytest.fixture
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runs]:
+    monkeypatch.setenv("PYTHONPATH", str(PROJECT))
+    with runs_in(tmp_path / "home") as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def shared_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
+    """Yield an instance for tests that leave its server as it is: a server takes seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(PROJECT))
+        with runs_in(tmp_path_factory.mktemp("shared") / "home") as found:
+            yield found
+
+
+def test_runs_are_forked_from_one_warm_process(shared_runs: Runs) -> None:
+    first, first_pid = shared_runs.launch_waiting()
+    second, second_pid = shared_runs.launch_waiting()
+    assert (first_pid, second_pid) == (shared_runs.pid(first), shared_runs.pid(second))
     assert parent_of(first_pid) == parent_of(second_pid) != os.getpid()
-    third = runs.launch(empty)
-    assert runs.end_of(third) is dg.DagsterRunStatus.SUCCESS
-    assert f"Started process for run (pid: {runs.pid(third)})." in runs.messages(third)
+    third = shared_runs.launch(empty)
+    assert shared_runs.end_of(third) is dg.DagsterRunStatus.SUCCESS
+    assert f"Started process for run (pid: {shared_runs.pid(third)})." in shared_runs.messages(
+        third
+    )
     for pid in (first_pid, second_pid):
         os.kill(pid, signal.SIGKILL)
-    runs.end_of(first)
-    runs.end_of(second)
+    shared_runs.end_of(first)
+    shared_runs.end_of(second)
 
 
-def test_a_terminated_run_is_interrupted_and_canceled(runs: Runs) -> None:
-    run_id, pid = runs.launch_waiting()
-    assert runs.launcher.terminate(run_id)
-    assert runs.end_of(run_id) is dg.DagsterRunStatus.CANCELED
+def test_a_terminated_run_is_interrupted_and_canceled(shared_runs: Runs) -> None:
+    run_id, pid = shared_runs.launch_waiting()
+    assert shared_runs.launcher.terminate(run_id)
+    assert shared_runs.end_of(run_id) is dg.DagsterRunStatus.CANCELED
     until(lambda: not is_alive(pid))
-    assert not runs.launcher.terminate(run_id)
+    assert not shared_runs.launcher.terminate(run_id)
 
 
-def test_another_process_with_the_id_of_a_run_is_not_interrupted(runs: Runs) -> None:
-    run_id, pid = runs.launch_waiting()
-    runs.instance.add_run_tags(run_id, {PROCESS_TAG: f"{pid} 1 {run_id}"})
-    assert not runs.launcher.terminate(run_id)
+def test_another_process_with_the_id_of_a_run_is_not_interrupted(shared_runs: Runs) -> None:
+    run_id, pid = shared_runs.launch_waiting()
+    shared_runs.instance.add_run_tags(run_id, {PROCESS_TAG: f"{pid} 1 {run_id}"})
+    assert not shared_runs.launcher.terminate(run_id)
     assert is_alive(pid)
     os.kill(pid, signal.SIGKILL)
-    runs.end_of(run_id)
+    shared_runs.end_of(run_id)
 
 
-def test_a_killed_run_has_failed_within_a_moment(runs: Runs) -> None:
-    run_id, pid = runs.launch_waiting()
+def test_a_killed_run_has_failed_within_a_moment(shared_runs: Runs) -> None:
+    run_id, pid = shared_runs.launch_waiting()
     os.kill(pid, signal.SIGKILL)
     started = time.monotonic()
-    assert runs.end_of(run_id) is dg.DagsterRunStatus.FAILURE
+    assert shared_runs.end_of(run_id) is dg.DagsterRunStatus.FAILURE
     assert time.monotonic() - started < 15
     expected = f"The process of run {run_id} was terminated by signal 9 (SIGKILL)."
-    assert expected in runs.messages(run_id)
+    assert expected in shared_runs.messages(run_id)
 
 
+@pytest.mark.slow
 def test_runs_go_on_after_their_launcher_has_ended_and_end_the_server(runs: Runs) -> None:
     run_id, pid = runs.launch_waiting()
     server = parent_of(pid)
@@ -200,6 +221,7 @@ def test_runs_go_on_after_their_launcher_has_ended_and_end_the_server(runs: Runs
     until(lambda: not is_alive(server))
 
 
+@pytest.mark.slow
 def test_a_server_that_was_killed_is_replaced(runs: Runs) -> None:
     run_id, pid = runs.launch_waiting()
     os.kill(parent_of(pid), signal.SIGKILL)
@@ -208,6 +230,7 @@ def test_a_server_that_was_killed_is_replaced(runs: Runs) -> None:
     assert runs.end_of(run_id) is dg.DagsterRunStatus.CANCELED
 
 
+@pytest.mark.slow
 def test_a_run_has_the_code_as_it_is_when_the_run_starts(
     runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -226,33 +249,157 @@ def test_a_run_has_the_code_as_it_is_when_the_run_starts(
 
 
 def test_a_process_begins_its_run_only_with_the_word_of_the_launcher(runs: Runs) -> None:
-    run = runs.create(empty)
-    assert run.job_code_origin
+    run, second = runs.create(empty), runs.create(empty)
     server = _ServerProcess()
-    arguments = ExecuteRunArgs(run.job_code_origin, run.run_id, runs.instance.get_ref())
-    pid = server.fork(serialize_value(arguments))
-    assert pid
+    pid = server.fork(runs.request(run))
     time.sleep(0.5)
     assert is_alive(pid)
-    server.close()
+    waiting_too = server.fork(runs.request(second))
     until(lambda: not is_alive(pid))
-    assert runs.run(run.run_id).status is dg.DagsterRunStatus.STARTING
+    server.close()
+    until(lambda: not is_alive(waiting_too))
+    for created in (run, second):
+        assert runs.run(created.run_id).status is dg.DagsterRunStatus.STARTING
 
 
-def test_a_retry_has_not_the_process_of_its_first_run(runs: Runs) -> None:
-    first, pid = runs.launch_waiting()
+def test_requests_that_arrive_together_are_answered_one_after_the_other(runs: Runs) -> None:
+    run, second = runs.create(empty), runs.create(empty)
+    server = _ServerProcess()
+    parent = parent_of(server.fork(runs.request(run)))
+    os.kill(parent, signal.SIGSTOP)
+    until(lambda: "State:\tT" in Path(f"/proc/{parent}/status").read_text())
+    server._socket.settimeout(10)  # noqa: SLF001
+    server._socket.sendall(f"{BEGIN}\n{runs.request(second)}\n".encode())  # noqa: SLF001
+    os.kill(parent, signal.SIGCONT)
+    answers = [server._answers.readline().strip() for _ in range(2)]  # noqa: SLF001
+    assert answers[0] == BEGUN
+    assert parent_of(int(answers[1])) == parent
+    assert server.begin()
+    for created in (run, second):
+        assert runs.end_of(created.run_id) is dg.DagsterRunStatus.SUCCESS
+    server.close()
+
+
+@pytest.mark.slow
+def test_a_run_without_a_confirmed_beginning_is_not_started_again(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = _ServerProcess.begin
+
+    def begin_at_a_killed_server(server: _ServerProcess) -> bool:
+        server._process.kill()  # noqa: SLF001
+        server._process.wait()  # noqa: SLF001
+        return begin(server)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_ServerProcess, "begin", begin_at_a_killed_server)
+        run_id = runs.launch(empty)
+    until(lambda: not is_alive(runs.pid(run_id)))
+    assert runs.run(run_id).status is dg.DagsterRunStatus.STARTING
+    assert runs.end_of(runs.launch(empty)) is dg.DagsterRunStatus.SUCCESS
+
+
+SLOW_FORK = """
+import os, sys, time
+fork = os.fork
+
+def fork_slowly():
+    pid = fork()
+    if "lfp_pipeline.dagster_support.run_server" in sys.orig_argv and not pid:
+        time.sleep(0.5)
+    return pid
+
+os.fork = fork_slowly
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_fork_slow", [False, True])
+def test_a_run_that_is_terminated_before_it_begins_is_canceled(
+    runs: Runs,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    is_fork_slow: bool,
+) -> None:
+    if is_fork_slow:
+        (tmp_path / "sitecustomize.py").write_text(SLOW_FORK)
+        monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{PROJECT}")
+    begin = _ServerProcess.begin
+    pids: list[int] = []
+
+    def begin_later(server: _ServerProcess) -> bool:
+        (run,) = runs.instance.get_runs()
+        assert runs.launcher.terminate(run.run_id)
+        pids.append(runs.pid(run.run_id))
+        if not is_fork_slow:
+            until(lambda: not is_alive(pids[0]))
+        return begin(server)
+
+    monkeypatch.setattr(_ServerProcess, "begin", begin_later)
+    run_id = runs.launch(empty)
+    assert runs.end_of(run_id) is dg.DagsterRunStatus.CANCELED
+    until(lambda: not is_alive(pids[0]))
+    assert "Traceback" not in capfd.readouterr().err
+
+
+BROKEN_SERVER = """
+import os, sys
+if "lfp_pipeline.dagster_support.run_server" in sys.orig_argv:
+    with open({starts!r}, "a") as file:
+        print("started", file=file)
+    {fault}
+"""
+
+FAULTS = {
+    "ends": ("os._exit(1)", "The run server has ended"),
+    "has a thread": (
+        "import threading; threading.Thread(target=threading.Event().wait, daemon=True).start()",
+        "Loaded code has started 1 thread",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", ["ends", pytest.param("has a thread", marks=pytest.mark.slow)])
+def test_where_no_server_can_fork_runs_do_not_try_each_time(
+    runs: Runs,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    fault: str,
+) -> None:
+    code, reason = FAULTS[fault]
+    starts = tmp_path / "starts"
+    broken = BROKEN_SERVER.format(starts=str(starts), fault=code)
+    (tmp_path / "sitecustomize.py").write_text(broken)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{PROJECT}")
+    for _ in range(3):
+        with pytest.raises(DagsterInvariantViolationError, match="DefaultRunLauncher requires"):
+            runs.launch(empty)
+    assert len(starts.read_text().splitlines()) == 2
+    (warning,) = [record for record in caplog.records if record.name == run_launcher.__name__]
+    assert reason in warning.getMessage()
+
+    (tmp_path / "sitecustomize.py").unlink()
+    monkeypatch.setattr(runs.launcher, "_paused_until", 0.0)
+    assert runs.end_of(runs.launch(empty)) is dg.DagsterRunStatus.SUCCESS
+
+
+def test_a_retry_has_not_the_process_of_its_first_run(shared_runs: Runs) -> None:
+    first, pid = shared_runs.launch_waiting()
     with pytest.raises(DagsterInvariantViolationError, match="DefaultRunLauncher requires"):
-        runs.launch(empty, None, "/usr/bin/another-python", runs.run(first).tags)
-    retry = runs.instance.get_runs(limit=1)[0]
+        shared_runs.launch(empty, None, "/usr/bin/another-python", shared_runs.run(first).tags)
+    retry = shared_runs.instance.get_runs(limit=1)[0]
     assert retry.run_id != first
-    assert retry.tags[PROCESS_TAG] == runs.run(first).tags[PROCESS_TAG]
-    assert not runs.launcher.terminate(retry.run_id)
+    assert retry.tags[PROCESS_TAG] == shared_runs.run(first).tags[PROCESS_TAG]
+    assert not shared_runs.launcher.terminate(retry.run_id)
     assert is_alive(pid)
     os.kill(pid, signal.SIGKILL)
-    runs.end_of(first)
-    assert runs.launcher.check_run_worker_health(retry).status is WorkerStatus.RUNNING
+    shared_runs.end_of(first)
+    assert shared_runs.launcher.check_run_worker_health(retry).status is WorkerStatus.RUNNING
 
 
+@pytest.mark.slow
 def test_run_monitoring_fails_a_run_that_was_killed_with_its_server(runs: Runs) -> None:
     run_id, pid = runs.launch_waiting()
     os.kill(parent_of(pid), signal.SIGKILL)
@@ -265,6 +412,7 @@ def test_run_monitoring_fails_a_run_that_was_killed_with_its_server(runs: Runs) 
     assert "The process of this run is gone: it was killed." in runs.messages(run_id)
 
 
+@pytest.mark.slow
 def test_a_server_that_hangs_is_replaced(runs: Runs) -> None:
     run_id, pid = runs.launch_waiting()
     hanging = parent_of(pid)
@@ -293,6 +441,7 @@ os.fork = fork_once
 """
 
 
+@pytest.mark.slow
 def test_a_server_that_cannot_fork_still_reports_its_runs(
     runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -306,6 +455,7 @@ def test_a_server_that_cannot_fork_still_reports_its_runs(
     assert runs.end_of(run_id) is dg.DagsterRunStatus.FAILURE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", ["", "2"])
 def test_a_run_has_the_number_of_threads_of_its_environment(
     runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str
@@ -330,6 +480,7 @@ if len(_imports.read_text().splitlines()) == 1:
 """
 
 
+@pytest.mark.slow
 def test_code_that_changes_while_the_server_imports_it_is_not_used(
     runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -114,6 +114,22 @@ def test_a_file_that_grows_again_and_again_is_complete_when_it_is_quiet(engine: 
 
 
 @on_linux
+def test_a_changed_file_is_complete_at_once_after_the_clock_was_set_back(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = engine.settings.inbox_dir / "a.csv"
+    file.write_bytes(b"sku,name,description\ns1,Ann,x\n")
+    with aged(file):
+        (first,) = engine.catalog.list_inbox().ready
+    engine.land(engine.catalog.inbox_source(first), "a.csv", LOG)
+    with file.open("ab") as more:
+        more.write(b"s2,Bob,y\n")
+    before = time.time() - 3600
+    monkeypatch.setattr(time, "time", lambda: before)
+    assert listed(engine) == (["a.csv"], [])
+
+
+@on_linux
 def test_a_version_that_is_much_younger_than_the_last_one_is_complete_at_once(
     engine: Engine,
 ) -> None:

@@ -46,7 +46,6 @@ _MAX_PENDING = 24  # So that a slow machine gets no more files than it can inges
 _FEED_SKUS = 400
 _CATCH_UP_SECONDS = 1800.0
 _EMPTY_JOBS = 3
-_KILL_SECONDS = 10.0
 _KILL_LOOK_SECONDS = 0.1
 _PAGE = "{ runsOrError(limit: 30) { ... on Runs { results { runId jobName status startTime } } } }"
 _UNFINISHED = [
@@ -113,7 +112,7 @@ def soak(folder: Path, seconds: float, seed: int, show: Callable[[str], None]) -
         outputs = [stack.enter_context(_reader(folder, seed + number)) for number in range(READERS)]
         show(f"{dagster.url} is up, in {folder}")
         done.empty_jobs += _empty_jobs(folder)
-        _Load(done, dagster, feeds, instance, seed, show).run(seconds)
+        Load(done, dagster, feeds, instance, seed, show).run(seconds)
         show(f"The last file was dropped; {len(done.dropping.pending())} are pending.")
         try:
             done.settled = dagster.until(
@@ -143,8 +142,8 @@ def _empty_jobs(folder: Path) -> list[float]:
 
 
 @dataclass
-class _Load:
-    """The load: all actions, from one thread."""
+class Load:
+    """The load: all actions, from one thread, so none of them may wait."""
 
     done: Soak
     dagster: Dagster
@@ -153,16 +152,19 @@ class _Load:
     seed: int
     show: Callable[[str], None]
 
+    def __post_init__(self) -> None:
+        """Prepare the random choices, independent for each action."""
+        self._chances = {name: random.Random(f"{self.seed} {name}") for name in _PAUSES}
+
     def run(self, seconds: float) -> None:
         """Do all actions at their random times, for so long."""
-        actions = {
+        actions: dict[str, Callable[[], float | None]] = {
             "drop": self._drop,
             "change": self._change,
-            "kill": self._kill,
+            "kill": self.kill,
             "look": self._look,
             "sample": self._sample,
         }
-        self._chances = {name: random.Random(f"{self.seed} {name}") for name in actions}
         now = time.monotonic()
         end = now + seconds
         due = {name: now + self._pause(name) for name in actions}
@@ -172,8 +174,10 @@ class _Load:
                 msg = f"Dagster has ended: see {self.dagster.log}"
                 raise RuntimeError(msg)
             name = min(due, key=due.__getitem__)
-            actions[name]()
-            due[name] = time.monotonic() + self._pause(name)
+            again_after = actions[name]()
+            if again_after is None:
+                again_after = self._pause(name)
+            due[name] = time.monotonic() + again_after
         self._sample()
 
     def _pause(self, name: str) -> float:
@@ -191,16 +195,18 @@ class _Load:
             feed.change(sku, f"Name {chance.randrange(NAMES)}", f"of {feed.name}")
             self.done.changes += 1
 
-    def _kill(self) -> None:
-        """Kill the process of a run, if there is one within some seconds: most runs are short."""
-        deadline = time.monotonic() + _KILL_SECONDS
-        while not (workers := run_workers(self.dagster.process.pid)):
-            if time.monotonic() > deadline:
-                return
-            time.sleep(_KILL_LOOK_SECONDS)
+    def kill(self) -> float | None:
+        """Kill the process of a run; if there is none, return the seconds until the next look.
+
+        Most runs are short. Other actions do not wait for a run, so that the load goes on.
+        """
+        workers = run_workers(self.dagster.process.pid)
+        if not workers:
+            return _KILL_LOOK_SECONDS
         with suppress(ProcessLookupError):  # The worker has just ended.
             os.kill(self._chances["kill"].choice(workers), signal.SIGKILL)
             self.done.kills.append(time.time())
+        return None
 
     def _look(self) -> None:
         """Load the page of runs, as an open browser does."""

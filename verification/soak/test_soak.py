@@ -1,14 +1,17 @@
 """The soak itself: its trends, its expected tables, and a short run."""
 
 import random
+import time
 from pathlib import Path
 
 import duckdb
 import pytest
 
+from examples.processes import Dagster
 from lfp_pipeline.engine import Engine
 from testing.engine import LOG, engine_at
-from verification.soak.campaign import FEEDS, soak
+from testing.processes import running, until
+from verification.soak.campaign import FEEDS, Load, Soak, soak
 from verification.soak.expected import problems
 from verification.soak.reader import look
 from verification.soak.report import report
@@ -92,6 +95,36 @@ def test_a_changed_table_is_detected(
     found = problems(tmp_path, dropping.versions, [])
     assert any(problem in text for text in found)
     assert all(text.startswith("products.duckdb") for text in found)
+
+
+FORK_ON_REQUEST = """
+import os, sys, time
+print("started", flush=True)
+sys.stdin.readline()
+print(os.fork(), flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_kill_does_not_wait_for_a_run(tmp_path: Path):
+    done = Soak(tmp_path, Dropping(random.Random(1), tmp_path))
+    with running(FORK_ON_REQUEST, "-m", "lfp_pipeline.dagster_support.run_server") as server:
+        dagster = Dagster("", server, tmp_path, tmp_path)
+        load = Load(done, dagster, [], None, 1, print)  # type: ignore[arg-type]
+        started = time.monotonic()
+        again_after = load.kill()
+        assert time.monotonic() - started < 1
+        assert again_after
+        assert not done.kills
+
+        assert server.stdin
+        assert server.stdout
+        server.stdin.write("\n")
+        server.stdin.flush()
+        run = int(server.stdout.readline())
+        assert load.kill() is None
+        until(lambda: "State:\tZ" in Path(f"/proc/{run}/status").read_text())
+    assert len(done.kills) == 1
 
 
 @pytest.mark.slow

@@ -10,7 +10,10 @@ from lfp_pipeline.model.partition_key import PURGES
 from lfp_pipeline.sources.inbox import InboxFile, Listing, size_of
 
 MAX_OPEN_RUNS = 2
-"""Limit of runs of the sensor that are queued or in progress. One of them may have large files."""
+"""Limit of runs of the sensor that are queued or in progress. One of them may have large files.
+
+The `dagster.yaml` of the templates has the same limit, for runs in progress.
+"""
 
 FileVersion = tuple[str, str]
 """Partition key and version of a file."""

@@ -5,9 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lfp_pipeline.common.project_folder import TEMPLATES
 from lfp_pipeline.defs.sensors.inbox_planner import (
     MAX_OPEN_RUNS,
     FileVersion,
@@ -118,6 +120,13 @@ def test_files_share_a_run_up_to_a_number_and_the_others_are_collected() -> None
 def test_large_files_share_a_run_of_their_own() -> None:
     found = decision(file("a", 60), file("b", 101), file("c", 100), file("d", 500))
     assert names(found) == [["b", "d"], ["a", "c"]]
+
+
+def test_the_instance_allows_as_many_runs_as_the_sensor_opens() -> None:
+    config = yaml.safe_load((TEMPLATES / "dagster.yaml").read_text())
+    limits = config["concurrency"]["runs"]["tag_concurrency_limits"]
+    (limit,) = [limit["limit"] for limit in limits if limit.get("value") == "file_drop_sensor"]
+    assert limit == MAX_OPEN_RUNS
 
 
 def test_files_are_collected_while_two_runs_are_open() -> None:
