@@ -103,8 +103,7 @@ class Environment:
         print("Installing uv ...", flush=True)
         # No source distribution: building one takes a Rust compiler, and minutes.
         options = ["--quiet", "--only-binary", ":all:", "--require-hashes", "-r", str(_UV_LOCK)]
-        pip = subprocess.run([*self.pip(), "install", *options], check=False)  # noqa: S603
-        return str(own) if pip.returncode == 0 else None
+        return str(own) if _succeeds([*self.pip(), "install", *options]) else None
 
     def missing_pip(self) -> list[str]:
         """Return the wheel of pip that Python brings, for `pip install` by people."""
@@ -143,11 +142,13 @@ def install(environment: Environment, locks: Sequence[Path], project: Path) -> s
         command = [uv, "pip", "install", *no_index, "--python", str(environment.python)]
         # As pip does. Else, where Python writes no bytecode, each process would compile all.
         steps = ["--compile-bytecode", *hashed], [*own, *environment.missing_pip()]
-        if all(_uv_succeeds([*command, *options], variables) for options in steps):
+        if all(_succeeds([*command, *options], variables) for options in steps):
             return "uv"
         print("uv failed: installing with pip, which takes longer.", flush=True)
     for options in (hashed, own):
-        subprocess.run([*environment.pip(), "install", *options], check=True)  # noqa: S603
+        command = [*environment.pip(), "install", *options]
+        if not _succeeds(command):
+            raise subprocess.CalledProcessError(1, command)
     return "pip"
 
 
@@ -188,14 +189,22 @@ def configured_options(listed: str) -> dict[str, str]:
     return sections["global"] | sections["install"] | sections[":env:"]
 
 
-def _uv_succeeds(command: Sequence[str], environment: Mapping[str, str]) -> bool:
-    """Run uv, and show its progress without a line for each package."""
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as uv:  # noqa: S603
-        assert uv.stderr is not None  # noqa: S101 (it is a pipe)
-        for line in uv.stderr:
-            if not line.startswith((" + ", " - ", " ~ ")):
+def _succeeds(command: Sequence[str], environment: Mapping[str, str] | None = None) -> bool:
+    """Run uv or pip, and show its progress without a line for each package.
+
+    Warnings of pip, of its caches and indexes, are shown only if it fails.
+    """
+    warnings = []
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:  # noqa: S603
+        assert process.stderr is not None  # noqa: S101 (it is a pipe)
+        for line in process.stderr:
+            if line.startswith("WARNING: "):
+                warnings.append(line)
+            elif not line.startswith((" + ", " - ", " ~ ")):
                 print(line, end="", file=sys.stderr, flush=True)
-    return uv.returncode == 0
+    if process.returncode:
+        print(*warnings, sep="", end="", file=sys.stderr, flush=True)
+    return process.returncode == 0
 
 
 def main() -> int:

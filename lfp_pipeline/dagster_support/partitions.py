@@ -48,7 +48,7 @@ def partition_keys(
         msg = (
             "This run names no partition. Pick one in the UI, set "
             "ops.raw_products.config.partition to the name of a file, or give a tag: "
-            '--tags \'{"dagster/partition": "FILE"}\'. For all new files, run ingest_inbox.'
+            '--tags \'{"dagster/partition": "FILE"}\'. For all new files, run `lfp ingest`.'
         )
         raise dg.Failure(msg, allow_retries=False)
     if wrong := [key for key in keys if not is_partition_key(key)]:

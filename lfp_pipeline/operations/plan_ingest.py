@@ -1,8 +1,9 @@
 """Plans an ingest: reads files completely, and compares their rows with the tables.
 
-Nothing lands: the files are fetched into a scratch folder, and the tables are only read. The
-reader and the matching are those of the ingest, so the row counts are those that it would give if
-all files went into one batch and nothing else happened meanwhile. The order in which batches are
+Nothing lands: the files are fetched into a scratch folder, and the tables are only read. Files of
+this machine are copied, too: the reader opens a file several times, and must find the same bytes.
+The reader and the matching are those of the ingest, so the row counts are those that it would give
+if all files went into one batch and nothing else happened meanwhile. The order in which batches are
 merged is not known before: a sku of files in several batches may count otherwise for each of them.
 """
 

@@ -24,7 +24,7 @@ _ANYWHERE = 4
 """Secrets of at least this length are removed inside other words, too."""
 
 _URL_USER = re.compile(r"(?<=://)[^/]*@")
-_NO_PORT = re.compile(r"(?<=://)(?!arn:)([^/:;\[]*)(?:;|:(?!\d*(?:/|$)))[^/]*")
+_NO_PORT = re.compile(r"(?<=://)(?!arn:)([^/:;\[]*)(?:;|:(?!(?:\d|\$\{\w+\})*(?:/|$)))[^/]*")
 """A host, or the name of a bucket, with a text after it that is no port."""
 _PARAMETERS = re.compile(";[^/]*")
 _USER = re.compile(r"(?<![^\s<>\"'])(\w+://)?[^\s<>\"']*@")

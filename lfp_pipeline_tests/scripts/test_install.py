@@ -149,6 +149,24 @@ def test_pip_installs_where_uv_fails(machine: Machine, capfd: pytest.CaptureFixt
     assert machine.imports() == "7 1.0\n"
 
 
+def test_warnings_of_pip_are_shown_only_if_it_fails(
+    machine: Machine, capfd: pytest.CaptureFixture[str]
+) -> None:
+    machine.use_uv("/bin/false")
+    links, missing = machine.folder / "links", machine.folder / "missing"
+    machine.configure_pip(f"[global]\nno-index = true\nfind-links = {links} {missing}\n")
+    assert machine.install() == "pip"
+    assert "WARNING" not in capfd.readouterr().err
+    shutil.rmtree(machine.folder / "my environment")
+    (links / "tiny-1.0-py3-none-any.whl").unlink()
+    with pytest.raises(subprocess.CalledProcessError):
+        machine.install()
+    shown = capfd.readouterr().err
+    assert "WARNING: Location" in shown
+    assert str(missing) in shown
+    assert "No matching distribution found for tiny==1.0" in shown
+
+
 @pytest.mark.parametrize("program", ["uv", "pip"])
 def test_a_file_with_another_hash_is_not_installed(machine: Machine, program: str) -> None:
     machine.use_uv(real_uv() if program == "uv" else None)
