@@ -37,7 +37,9 @@ LOCATIONS = {
 }
 
 
-@pytest.mark.parametrize("start", _STARTS)
+@pytest.mark.parametrize(
+    "start", [_STARTS[0], *(pytest.param(start, marks=pytest.mark.slow) for start in _STARTS[1:])]
+)
 def test_no_secret_of_an_argument_is_shown(lfp: CommandLine, start: str):
     lfp.set(download_attempts=1)
     leaks = []
