@@ -53,8 +53,7 @@ def main() -> None:
     """Serve until the socket is closed and the last run has ended."""
     started_ns = time.time_ns()
     connection = socket.socket(fileno=int(sys.argv[1]))
-    # Each run handles an interrupt of all. If the signal comes first, it waits for the handler.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Each run handles an interrupt of all.
     threads = os.environ.get(_THREADS)
     os.environ[_THREADS] = "1"  # Else numpy starts threads, which a fork would lose.
     for module in _PRELOADED:
@@ -180,7 +179,6 @@ class _RunServer:
             return pid
         try:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
             self._connection.close()
             self._discard_waiting()
             _end(work)
