@@ -469,6 +469,16 @@ def test_code_that_changes_while_the_server_imports_it_is_not_used(
     assert imports.read_text().splitlines() == ["imported"] * 2
 
 
+@pytest.mark.slow
+def test_a_launcher_that_is_older_than_its_servers_uses_none(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(run_launcher, "PROTOCOL", "1")
+    with pytest.raises(DagsterInvariantViolationError, match="DefaultRunLauncher requires"):
+        runs.launch(empty)
+    assert "Restart the Dagster daemon" in capfd.readouterr().err
+
+
 def test_a_run_of_another_interpreter_is_left_to_the_launcher_of_dagster(runs: Runs) -> None:
     with pytest.raises(DagsterInvariantViolationError, match="DefaultRunLauncher requires"):
         runs.launch(empty, interpreter="/usr/bin/another-python")
