@@ -333,7 +333,8 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("fault", ["ends", pytest.param("has a thread", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", FAULTS)
 def test_where_no_server_can_fork_runs_do_not_try_each_time(
     runs: Runs,
     tmp_path: Path,
