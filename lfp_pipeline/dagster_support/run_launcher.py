@@ -20,7 +20,7 @@ from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, Worke
 from dagster._grpc.types import ExecuteRunArgs
 from dagster._serdes import ConfigurableClassData, serialize_value
 
-from lfp_pipeline.dagster_support.run_server import BEGIN, BEGUN
+from lfp_pipeline.dagster_support.run_server import BEGIN, BEGUN, PROTOCOL
 
 _LOG = logging.getLogger(__name__)
 
@@ -143,7 +143,7 @@ class _ServerProcess:
         with its_end, ExitStack() as failed:
             failed.callback(self._socket.close)
             self._process = subprocess.Popen(  # noqa: S603 (ours)
-                [*command, str(its_end.fileno())], pass_fds=[its_end.fileno()]
+                [*command, str(its_end.fileno()), PROTOCOL], pass_fds=[its_end.fileno()]
             )
             failed.pop_all()
         # The server may outlive this object, and must not stay as a zombie when it ends.

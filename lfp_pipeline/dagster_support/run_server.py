@@ -1,9 +1,9 @@
 """The run server: a warm process without threads, which forks a process for each run.
 
-    python -m lfp_pipeline.dagster_support.run_server DESCRIPTOR
+    python -m lfp_pipeline.dagster_support.run_server DESCRIPTOR PROTOCOL
 
-The socket with that descriptor gets requests, a line each. Each has an answer, a line, too, before
-the launcher sends the next request:
+The launcher sends requests to the socket with that descriptor, a line each, and waits for the
+answer to each, also a line, before the next request:
 
 * The argument of `dagster api execute_run`. The answer is the id of a new process, which waits; or
   the reason why runs need another server: a file of a loaded module has changed, for example.
@@ -46,15 +46,19 @@ _CLOCK_TICK_NS = 20_000_000
 """Longest time by which the times of files are behind the clock."""
 _CHUNK_BYTES = 65_536
 
+PROTOCOL = "2"
+"""Version of the requests and answers: a launcher may be older than the code of its servers."""
+
 BEGIN, BEGUN = "begin", "begun"
 
 
 def main() -> None:
     """Serve until the socket is closed and the last run has ended."""
     started_ns = time.time_ns()
+    if sys.argv[2:] != [PROTOCOL]:
+        sys.exit("lfp_pipeline was updated. Restart the Dagster daemon, and runs start faster.")
     connection = socket.socket(fileno=int(sys.argv[1]))
-    # Each run handles an interrupt of all. If the signal comes first, it waits for the handler.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Each run handles an interrupt of all.
     threads = os.environ.get(_THREADS)
     os.environ[_THREADS] = "1"  # Else numpy starts threads, which a fork would lose.
     for module in _PRELOADED:
@@ -98,7 +102,7 @@ class _RunServer:
         self._requests = _Requests(connection)
         self._loaded: dict[str, int] = {}
         self._running: dict[int, str] = {}
-        self._waiting: socket.socket | None = None  # The line to the process that waits.
+        self._waiting: socket.socket | None = None  # The connection to the process that waits.
 
     def serve(self) -> None:
         while self._requests.is_open or self._running:
@@ -138,7 +142,7 @@ class _RunServer:
         return BEGUN
 
     def _discard_waiting(self) -> None:
-        """Close the line to the process that waits; without a word, that process ends."""
+        """Close the connection to the process that waits, which ends if its run may not begin."""
         if self._waiting is not None:
             self._waiting.close()
         self._waiting = None
@@ -149,7 +153,8 @@ class _RunServer:
             self._load_instance(args)
             file, changed_ns = max(self._loaded.items(), key=itemgetter(1))
             if changed_ns > self._started_ns - _CLOCK_TICK_NS:
-                return f"{printable(file)} changed while the run server started, or the clock did"
+                name = printable(file)
+                return f"{name} changed while the run server started, or the clock was set back"
         changed = sorted(dict(_loaded_files().items() ^ self._loaded.items()))
         if changed:
             return f"{preview(changed, limit=1)} changed after the run server had started"
@@ -180,7 +185,6 @@ class _RunServer:
             return pid
         try:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
             self._connection.close()
             self._discard_waiting()
             _end(work)

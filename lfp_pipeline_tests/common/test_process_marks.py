@@ -59,8 +59,7 @@ from contextlib import suppress
 from pathlib import Path
 from lfp_pipeline.common.process_marks import hold_mark
 mark = Path(sys.argv[1])
-sys.stdin.readline()
-for _ in range(300):
+for _ in range(2000):
     with hold_mark(mark):
         pass
     with suppress(OSError):

@@ -299,47 +299,20 @@ def test_a_run_without_a_confirmed_beginning_is_not_started_again(
     assert runs.end_of(runs.launch(empty)) is dg.DagsterRunStatus.SUCCESS
 
 
-SLOW_FORK = """
-import os, sys, time
-fork = os.fork
-
-def fork_slowly():
-    pid = fork()
-    if "lfp_pipeline.dagster_support.run_server" in sys.orig_argv and not pid:
-        time.sleep(0.5)
-    return pid
-
-os.fork = fork_slowly
-"""
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("is_fork_slow", [False, True])
 def test_a_run_that_is_terminated_before_it_begins_is_canceled(
-    runs: Runs,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-    is_fork_slow: bool,
+    runs: Runs, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    if is_fork_slow:
-        (tmp_path / "sitecustomize.py").write_text(SLOW_FORK)
-        monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{PROJECT}")
     begin = _ServerProcess.begin
-    pids: list[int] = []
 
     def begin_later(server: _ServerProcess) -> bool:
         (run,) = runs.instance.get_runs()
         assert runs.launcher.terminate(run.run_id)
-        pids.append(runs.pid(run.run_id))
-        if not is_fork_slow:
-            until(lambda: not is_alive(pids[0]))
+        until(lambda: not is_alive(runs.pid(run.run_id)))
         return begin(server)
 
     monkeypatch.setattr(_ServerProcess, "begin", begin_later)
-    run_id = runs.launch(empty)
-    assert runs.end_of(run_id) is dg.DagsterRunStatus.CANCELED
-    until(lambda: not is_alive(pids[0]))
+    assert runs.end_of(runs.launch(empty)) is dg.DagsterRunStatus.CANCELED
     assert "Traceback" not in capfd.readouterr().err
 
 
@@ -360,7 +333,8 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("fault", ["ends", pytest.param("has a thread", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", FAULTS)
 def test_where_no_server_can_fork_runs_do_not_try_each_time(
     runs: Runs,
     tmp_path: Path,
@@ -494,6 +468,16 @@ def test_code_that_changes_while_the_server_imports_it_is_not_used(
     monkeypatch.chdir(package.parent)
     assert runs.end_of(runs.launch(empty)) is dg.DagsterRunStatus.SUCCESS
     assert imports.read_text().splitlines() == ["imported"] * 2
+
+
+@pytest.mark.slow
+def test_a_launcher_that_is_older_than_its_servers_uses_none(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(run_launcher, "PROTOCOL", "1")
+    with pytest.raises(DagsterInvariantViolationError, match="DefaultRunLauncher requires"):
+        runs.launch(empty)
+    assert "Restart the Dagster daemon" in capfd.readouterr().err
 
 
 def test_a_run_of_another_interpreter_is_left_to_the_launcher_of_dagster(runs: Runs) -> None:
