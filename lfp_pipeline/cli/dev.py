@@ -19,6 +19,7 @@ import click
 _LOCAL = "127.0.0.1"
 _LARGEST_PORT = 65535
 _POLL_SECONDS = 0.2
+_STDERR = 2
 _GRACE_SECONDS = 5.0
 """Time for processes to end by themselves. A merge that is killed, the next run does again."""
 
@@ -119,10 +120,10 @@ def _run(options: list[str], url: str, lock: TextIO) -> bool:
     def end(signum: int, _frame: object) -> None:
         asked.append(signum)
         if len(asked) == 1:
-            with suppress(OSError):
-                os.write(sys.stderr.fileno(), b"Stopping ...\n")  # `say` may be interrupted.
             if child:
                 child.send_signal(signal.SIGINT)
+            with suppress(OSError):
+                os.write(_STDERR, b"Stopping ...\n")  # `say` may be interrupted.
         elif child and signum == signal.SIGINT:  # Closed terminals and programs repeat the others.
             _signal_group(child, signal.SIGKILL)
 
@@ -162,7 +163,7 @@ def _signal_group(child: subprocess.Popen[bytes], signum: int) -> bool:
     """Send a signal to the processes that Dagster has started; return whether there are any."""
     try:
         os.killpg(child.pid, signum)
-    except ProcessLookupError:
+    except (ProcessLookupError, PermissionError):  # macOS refuses it for processes that ended.
         return False
     return True
 

@@ -18,6 +18,8 @@ _ENDING = (signal.SIGINT, signal.SIGTERM)
 _INSTALL = "_replace_interrupt_signal"
 """The function by which Dagster installs each of its handlers."""
 
+_COMMITTED_STAYS = "What was committed stays."
+
 _END_SECONDS = 5.0
 """Time after which a process ends that could not record the end of its run."""
 
@@ -87,22 +89,22 @@ def _second_signal_calls(end: Callable[[], None]) -> Iterator[None]:
 
 
 def end_at_once(instance: "DagsterInstance", run_id: str) -> None:
-    """Record the end of a run, print what it leaves behind, and end the process.
+    """Say that a run is interrupted, record its end if that is possible, and end the process.
 
-    Other threads may be at work. Files that they are merging are merged whole or not at all.
+    Other threads may be at work. Files that they are merging are merged whole or not at all. If the
+    end of the run cannot be recorded now, the next run records it.
     """
     late = Timer(_END_SECONDS, os._exit, [FAILED])
     late.daemon = True
     late.start()
+    show_cursor()
+    say(f"Interrupted. {_COMMITTED_STAYS} The next `lfp ingest` completes what was recorded.")
     with suppress(Exception):
-        message = interrupted_message()
         run = instance.get_run_by_id(run_id)
-        if run is not None and not run.is_finished:
-            instance.report_run_failed(run, "A second Ctrl-C ended the process of the run.")
-        show_cursor()
-        say(message)
         if run is not None:
             say(failed_message(run_id))
+            if not run.is_finished:
+                instance.report_run_failed(run, "A second Ctrl-C ended the process of the run.")
     os._exit(FAILED)
 
 
@@ -123,8 +125,8 @@ def interrupted_message() -> str:
         deliveries = Engine(load_settings(), read_only=True).pending_deliveries(message_log())
         pending = [delivery.label for delivery in deliveries]
     if not pending:
-        return "Interrupted. What was committed stays; everything else is as it was."
+        return f"Interrupted. {_COMMITTED_STAYS} Everything else is as it was."
     return (
-        "Interrupted. What was committed stays. The next `lfp ingest` completes what was recorded: "
+        f"Interrupted. {_COMMITTED_STAYS} The next `lfp ingest` completes what was recorded: "
         f"{preview(pending)}."
     )

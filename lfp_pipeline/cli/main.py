@@ -99,8 +99,26 @@ def lfp() -> None:
     """
 
 
+def _open_closed_streams() -> None:
+    """Open the null device for each standard stream that is closed.
+
+    Else Python has no object for it, and the next file that is opened gets its number.
+    """
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        try:
+            os.fstat(number)
+        except OSError:
+            null = os.open(os.devnull, os.O_RDWR)
+            os.dup2(null, number)
+            if null != number:
+                os.close(null)
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, mode, closefd=False))
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line, and exit with its code."""
+    _open_closed_streams()
     if "_LFP_COMPLETE" in os.environ:
         from click.shell_completion import add_completion_class
 
@@ -111,8 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         try:
             lfp(args=arguments, prog_name="lfp")
         finally:
-            if sys.stdout:
-                sys.stdout.flush()  # At its end, Python would print a failure as its own.
+            sys.stdout.flush()  # At its end, Python would print a failure as its own.
     except Exception as error:
         code, message = exit_code_and_message(error)
         if code is None:

@@ -9,7 +9,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -84,8 +84,16 @@ def stale_marks(folder: Path, pattern: str) -> list[Path]:
 
 def live_marks(folder: Path, pattern: str) -> list[Path]:
     """Return the live marks in a folder."""
-    marks = set(folder.glob(pattern))
-    return sorted(marks.difference(stale_marks(folder, pattern)))
+    return [mark for mark in sorted(folder.glob(pattern)) if _is_held(mark)]
+
+
+def _is_held(mark: Path) -> bool:
+    with suppress(FileNotFoundError), mark.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def _stale_marks(folder: Path, pattern: str, lock: int) -> Iterator[Path]:

@@ -1,6 +1,7 @@
 """The partitions of the assets in Dagster: one per source file, which covers all its versions."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import dagster as dg
@@ -78,10 +79,12 @@ def _take_partition(context: dg.AssetExecutionContext, partition: str, source_fi
 
 
 def partitions_of_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Sequence[str] | None:
-    """Return the partitions of a run; None: it has none."""
-    first = run.tags.get(RANGE_TAG)
-    if first is None:
+    """Return the partitions of a run; None: it has none, or an end of its range was deleted."""
+    if RANGE_TAG not in run.tags:
         key = run.tags.get(PARTITION_TAG)
         return None if key is None else [key]
     keys = list(instance.get_dynamic_partitions(product_files.name or ""))
-    return keys[keys.index(first) : keys.index(run.tags[RANGE_END_TAG]) + 1]
+    with suppress(ValueError):
+        first, last = (keys.index(run.tags[tag]) for tag in (RANGE_TAG, RANGE_END_TAG))
+        return keys[first : last + 1]
+    return None

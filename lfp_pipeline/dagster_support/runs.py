@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -69,9 +70,11 @@ def started_runs(instance: dg.DagsterInstance, tag: str, value: str) -> list[dg.
     return [run for run in runs if run.dagster_run.status is not dg.DagsterRunStatus.NOT_STARTED]
 
 
-def failed_run_of(instance: dg.DagsterInstance, key: str) -> dg.DagsterRun | None:
-    """Return the latest failed run that a partition, or all pending files, were requested for."""
-    failed = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE])
+def failed_run_of(instance: dg.DagsterInstance, key: str, at: datetime) -> dg.DagsterRun | None:
+    """Return a failed run of a partition, or of all files, that was in progress at a time."""
+    failed = dg.RunsFilter(
+        statuses=[dg.DagsterRunStatus.FAILURE], created_before=at, updated_after=at
+    )
     for run in instance.get_runs(failed, limit=_RUNS_LOOKED_AT):
         files = requested_files(run)
         if key in files or (not files and run.job_name == "ingest_inbox"):

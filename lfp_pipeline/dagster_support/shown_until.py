@@ -19,7 +19,7 @@ from typing import NamedTuple
 from lfp_pipeline.common.atomic_files import write_file
 from lfp_pipeline.common.process_marks import live_marks
 from lfp_pipeline.errors import user_message
-from lfp_pipeline.raw_zone.landed import StatusNote
+from lfp_pipeline.raw_zone.landed import NotedStatus
 from lfp_pipeline.raw_zone.raw_index import RawIndex
 
 _LOG = logging.getLogger(__name__)
@@ -39,11 +39,11 @@ class _Shown(NamedTuple):
     until_ns: int
     statuses: Mapping[str, str]
 
-    def notes(self, index: RawIndex) -> list[StatusNote]:
+    def notes(self, index: RawIndex) -> list[NotedStatus]:
         """Return the notes that have to be compared, the oldest first."""
         return index.noted_since(min(self.until_ns, time.time_ns()) - _OVERLAP_NS)
 
-    def has(self, note: StatusNote) -> bool:
+    def has(self, note: NotedStatus) -> bool:
         """Return whether a note is shown."""
         return self.statuses.get(note.delivery_id) == note.status
 
@@ -57,7 +57,7 @@ def begin_showing(home: Path, index: RawIndex) -> None:
 
 def unshown(
     home: Path, index: RawIndex, marks_dir: Path, run_id: str = "", keys: Collection[str] = ()
-) -> list[StatusNote]:
+) -> list[NotedStatus]:
     """Return the notes that no run has shown and none is about to show, the oldest first.
 
     A run in progress that began before a note may be about to show it.
@@ -67,16 +67,19 @@ def unshown(
         run_id: the run that asks.
         keys: the partitions that this run has shown.
     """
+    begun_ns = inf
+    for mark in live_marks(marks_dir, "*.run"):  # Before the file is read, which they change.
+        if mark.stem != run_id:
+            with suppress(FileNotFoundError):  # The run has just ended.
+                begun_ns = min(begun_ns, mark.stat().st_mtime_ns)
     shown = _load(home)
     if shown is None:  # Nothing is known to be missing.
         return []
-    missing = [note for note in shown.notes(index) if note.key not in keys and not shown.has(note)]
-    if not missing:
-        return []
-    begun_ns = [
-        mark.stat().st_mtime_ns for mark in live_marks(marks_dir, "*.run") if mark.stem != run_id
+    return [
+        note
+        for note in shown.notes(index)
+        if note.noted_ns < begun_ns and note.key not in keys and not shown.has(note)
     ]
-    return [note for note in missing if note.noted_ns < min(begun_ns, default=inf)]
 
 
 def save_shown(home: Path, index: RawIndex, keys: Collection[str]) -> None:
@@ -100,7 +103,7 @@ def _load(home: Path) -> _Shown | None:
 
 
 def _save(
-    home: Path, before_ns: int, shown: Collection[StatusNote], missing: Collection[StatusNote]
+    home: Path, before_ns: int, shown: Collection[NotedStatus], missing: Collection[NotedStatus]
 ) -> None:
     now = time.time_ns()
     latest = max((note.noted_ns for note in shown), default=before_ns)

@@ -10,8 +10,8 @@ from lfp_pipeline.raw_zone.desired_state import should_land_again
 from lfp_pipeline.sources.inbox import InboxFile
 
 
-class StatusNote(NamedTuple):
-    """A status note of a delivery.
+class NotedStatus(NamedTuple):
+    """What the status note of a delivery says, and since when.
 
     Attributes:
         status: what it says: merged, refused or reverted.

@@ -32,7 +32,7 @@ from lfp_pipeline.raw_zone.index_database import (
     page_count,
 )
 from lfp_pipeline.raw_zone.index_scan import IN_FORCE, open_folder, refresh
-from lfp_pipeline.raw_zone.landed import Landed, StatusNote, delivery_id_of
+from lfp_pipeline.raw_zone.landed import Landed, NotedStatus, delivery_id_of
 from lfp_pipeline.sources.inbox import InboxFile
 
 Answer = TypeVar("Answer")
@@ -183,14 +183,14 @@ class RawIndex:
         found = self.ask(lambda index: index.execute(_DATED_AHEAD, {"purges": PURGES}).fetchall())
         return [delivery_id_of(key, stem) for key, stem in found]
 
-    def noted_since(self, time_ns: int) -> list[StatusNote]:
+    def noted_since(self, time_ns: int) -> list[NotedStatus]:
         """Return the status notes that are younger than a file time, the oldest first."""
         sql = """
             SELECT key, stem, ended, noted_ns FROM deliveries
             WHERE noted_ns > ? AND ended IS NOT NULL ORDER BY noted_ns
         """
         found = self.ask(lambda index: index.execute(sql, (time_ns,)).fetchall())
-        return list(map(StatusNote._make, found))
+        return list(map(NotedStatus._make, found))
 
     def last_noted_ns(self) -> int:
         """Return the modification time of the youngest status note; 0 if there is none."""

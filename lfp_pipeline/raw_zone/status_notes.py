@@ -7,6 +7,7 @@ state, the next run reconciles the delivery.
 
 import os
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from lfp_pipeline.common.atomic_files import remove_file, write_file
@@ -50,6 +51,14 @@ def last_recorded_status(raw: Path) -> str | None:
     """Return the last noted status of a delivery in any database; None: none was noted."""
     try:
         return raw.with_suffix(_SUFFIX).read_text(errors="replace").partition(" ")[0]
+    except FileNotFoundError:
+        return None
+
+
+def last_noted_at(raw: Path) -> datetime | None:
+    """Return when the status of a delivery was last noted, in UTC; None: it was not."""
+    try:
+        return datetime.fromtimestamp(raw.with_suffix(_SUFFIX).stat().st_mtime, UTC)
     except FileNotFoundError:
         return None
 

@@ -160,6 +160,15 @@ def test_nohup_keeps_it_running(shell: Shell) -> None:
     assert dev.process.wait(timeout=100) == 0, dev.output
 
 
+def test_without_stderr_it_ends_all_its_processes(shell: Shell) -> None:
+    dev = Dev(shell, free_port(), "sh", "-c", 'exec "$@" 2>&-', "sh")
+    until(lambda: len(dev.descendants()) > 2, seconds=60)
+    started = dev.descendants()
+    dev.process.send_signal(signal.SIGINT)
+    assert dev.process.wait(timeout=100) == 0, dev.output
+    until(lambda: not [pid for pid in started if Path(f"/proc/{pid}").exists()], seconds=10)
+
+
 @pytest.mark.parametrize(
     ("options", "code", "problem"),
     [

@@ -8,6 +8,9 @@ import duckdb
 import pytest
 
 from lfp_pipeline.cli.output import UsageProblem, exit_code_and_message, json_text, say
+from testing.command_line import CommandLine, start
+from testing.dagster_project import PRODUCTS, query
+from testing.expected_tables import File
 
 
 def test_messages_are_escaped_with_their_lines(capsys: pytest.CaptureFixture[str]):
@@ -28,6 +31,28 @@ def test_unprintable_characters_are_escaped_in_json():
     assert shown.encode().decode().isprintable()
     assert "é" in shown
     assert json.loads(shown) == [text]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("closed", "command", "code", "shown"),
+    [
+        ("2>&-", ["ingest"], 0, "a.csv"),
+        (">&-", ["ingest"], 0, "Looking at the inbox"),
+        ("<&-", ["purge", "--all"], 2, "add --yes"),
+        ("<&-", ["purge", "--skus-from", "-"], 2, "has no sku"),
+    ],
+)
+def test_a_closed_standard_stream_is_like_the_null_device(
+    lfp: CommandLine, closed: str, command: list[str], code: int, shown: str
+):
+    lfp.drop(File("a.csv", 1_000_000, (("s1", "Ann", "x"),)))
+    ended = start(*command, wrapper=["sh", "-c", f'exec "$@" {closed}', "sh"])
+    out, err = ended.communicate(timeout=120)
+    assert (ended.returncode, shown in out + err) == (code, True), err
+    assert "Traceback" not in err
+    if command == ["ingest"]:
+        assert len(query(lfp.data, PRODUCTS)) == 1
 
 
 def test_an_interrupted_query_is_no_fault_of_the_program():
