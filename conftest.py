@@ -26,8 +26,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def no_settings_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep the settings and sources of the person who runs the tests out of them."""
+def no_settings_of_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the settings, the sources and the terminal of who runs the tests out of them."""
     empty = tmp_path_factory.mktemp("settings") / "empty.toml"
     empty.touch()
     no_sources = empty.with_name("sources.yaml")
@@ -35,6 +35,7 @@ def no_settings_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("LFP_SETTINGS_FILE", str(empty))
         environment.setenv("LFP_SOURCES_FILE", str(no_sources))
+        environment.setenv("COLUMNS", "100")
         yield
 
 
