@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from testing.dagster_project import NO_SKU, PARTITION_TAG, drop
 from testing.shell import Shell
 
@@ -17,6 +19,7 @@ def execute(shell: Shell, job: str, config: object, *arguments: str) -> list[str
     return [line for line in output.splitlines() if "Superseded" not in line]
 
 
+@pytest.mark.slow
 def test_an_expected_mistake_prints_few_lines_also_with_a_configuration(shell: Shell) -> None:
     config = {"ops": {"raw_products": {"config": {"source": "/nowhere/missing.csv"}}}}
     tags = ["--tags", json.dumps({PARTITION_TAG: "mine"})]
@@ -28,6 +31,7 @@ def test_an_expected_mistake_prints_few_lines_also_with_a_configuration(shell: S
         assert len(reasons) == 1, "\n".join(lines)
 
 
+@pytest.mark.slow
 def test_a_refusal_is_printed_once(shell: Shell) -> None:
     drop(shell.data / "inbox", "bad.csv", NO_SKU)
     for job, config in (

@@ -444,7 +444,9 @@ class _Story:
         operate(self.project, "rebuild_products")
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 6))]
+)
 def test_after_any_operations_the_latest_row_counts_are_those_of_the_tables(
     project: Project, seed: int
 ) -> None:

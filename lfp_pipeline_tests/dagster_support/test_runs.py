@@ -48,6 +48,7 @@ def other_instance(shell: Shell, home: Path) -> Shell:
     return replace(shell, environment={**shell.environment, "DAGSTER_HOME": str(folder)})
 
 
+@pytest.mark.slow
 def test_an_instance_fails_only_its_own_dead_runs(shell: Shell, home: Path) -> None:
     other = other_instance(shell, home)
     shell.drop(A)

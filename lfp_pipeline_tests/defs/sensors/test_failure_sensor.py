@@ -113,6 +113,7 @@ def test_an_unexpected_error_is_posted_without_its_traceback(chat: Webhook) -> N
     assert "Traceback" not in message["error"]
 
 
+@pytest.mark.slow
 def test_a_run_from_the_command_line_is_posted(chat: Webhook, tmp_path: Path, home: Path) -> None:
     shutil.copytree(home, tmp_path / "home")
     drop(chat.project.inbox, "bad.csv", NO_SKU)
