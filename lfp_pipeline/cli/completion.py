@@ -1,7 +1,7 @@
 """Completes the names of delivered files in the shell."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,12 +10,13 @@ import click
 
 if TYPE_CHECKING:
     from lfp_pipeline.raw_zone.landed import Landed
+    from lfp_pipeline.settings import Settings
 
 Complete = Callable[[click.Context, click.Parameter, str], list[str]]
 
 
-def complete_among(among: "Callable[[Landed], bool]") -> Complete:
-    """Return what completes the names of the files that have a delivery of a kind.
+def complete_files(keys_in: "Callable[[Settings], Iterable[str]]") -> Complete:
+    """Return what completes the names of the files with these partition keys.
 
     After any error, there are none: a shell has no place for a message.
     """
@@ -25,35 +26,40 @@ def complete_among(among: "Callable[[Landed], bool]") -> Complete:
         with suppress(Exception):
             from lfp_pipeline.settings import load_settings
 
-            names = _names(load_settings().raw_dir, among)
+            settings = load_settings()
+            names = (_name_of(settings.raw_dir, key) for key in keys_in(settings))
             return sorted(name for name in names if name.startswith(incomplete))
         return []
 
     return complete
 
 
-def _names(raw: Path, among: "Callable[[Landed], bool]") -> Iterator[str]:
-    from lfp_pipeline.model.partition_key import is_derived
-    from lfp_pipeline.raw_zone.raw_index import RawIndex
+def complete_among(among: "Callable[[Landed], bool]") -> Complete:
+    """Return what completes the names of the files that have a delivery of a kind."""
 
-    index = RawIndex(raw)
-    with index.snapshot():
-        for key in index.partitions_beginning_with(""):
-            if any(map(among, index.deliveries(key))):
-                yield _name_of(raw / key) if is_derived(key) else key
+    def keys_in(settings: "Settings") -> Iterator[str]:
+        from lfp_pipeline.raw_zone.raw_index import RawIndex
+
+        index = RawIndex(settings.raw_dir)
+        with index.snapshot():
+            for key in index.partitions_beginning_with(""):
+                if any(map(among, index.deliveries(key))):
+                    yield key
+
+    return complete_files(keys_in)
 
 
-def _name_of(folder: Path) -> str:
-    """Return the name of a file whose partition key does not show it, from a record if possible.
+def _name_of(raw: Path, key: str) -> str:
+    """Return the name of a file; if its key does not show it, from a record if possible.
 
     A name that is not printable stays a key, which can be typed.
     """
-    from lfp_pipeline.model.partition_key import typed_name
+    from lfp_pipeline.model.partition_key import is_derived, typed_name
 
-    for record in folder.glob("[!.]*.json"):
+    for record in (raw / key).glob("[!.]*.json") if is_derived(key) else ():
         with suppress(OSError, ValueError, KeyError, TypeError):
-            return typed_name(folder.name, json.loads(record.read_bytes())["source"])
-    return folder.name
+            return typed_name(key, json.loads(record.read_bytes())["source"])
+    return key
 
 
 complete_file = complete_among(lambda _: True)

@@ -1,41 +1,69 @@
 """`lfp dismiss`: a file, or its rejected rows, need no more attention."""
 
+from collections.abc import Iterable
+from functools import cache
 from typing import TYPE_CHECKING
 
 import click
 
+from lfp_pipeline.cli.completion import complete_files
+from lfp_pipeline.cli.messages import message_log
 from lfp_pipeline.cli.operate import Mode, delivery_argument, operation
 from lfp_pipeline.cli.output import examples
 
 if TYPE_CHECKING:
+    from lfp_pipeline.model.delivery import Delivery
     from lfp_pipeline.raw_zone.landed import Landed
+    from lfp_pipeline.settings import Settings
 
 
-def _is_open(landed: "Landed") -> bool:
-    return not landed.reverted and landed.noted_status != "merged"
+def _keys_to_dismiss(settings: "Settings") -> Iterable[str]:
+    from lfp_pipeline.engine import Engine
+    from lfp_pipeline.operations.attention import ids_to_dismiss
+
+    engine = Engine(settings)
+    copy, database = engine.published, engine.warehouse
+    # A shell does not wait until the database is free.
+    with database.read_session() if copy.is_stale else copy.session() as connection:
+        return {id_.partition("#")[0] for id_ in ids_to_dismiss(engine, connection)}
 
 
 @click.command(
     epilog=examples("lfp dismiss broken.csv", "lfp dismiss broken.csv#20261120T0819 --dry-run")
 )
-@delivery_argument(_is_open)
+@delivery_argument(complete_files(_keys_to_dismiss))
 @click.option(
     "--latest",
     is_flag=True,
-    help="Of several deliveries of a file, the newest; one that is not merged comes first.",
+    help="Of several deliveries of a file that need attention, the newest.",
 )
 @operation("Dismissing {delivery}")
 def command(delivery: str, *, latest: bool, mode: Mode) -> None:
     """Remove a refused or failed file, or rejected rows, from what needs attention.
 
-    No run tries the refused or failed delivery again, and a rebuild leaves it out; `lfp reinstate`
-    tries it. Of a merged file, the rejected rows are dismissed, and its other rows stay. Another
-    version of the file is ingested as usual.
+    No run tries the refused or failed delivery again, and a rebuild leaves it out. Of a merged
+    file, the rejected rows are dismissed, as long as the same rows are rejected, and its other rows
+    stay. `lfp reinstate` takes either back. Another version of the file is ingested as usual.
 
-    FILE is the name of a file in the inbox. DELIVERY is the id of a delivery, or its beginning.
+    FILE is the name of a file in the inbox: its delivery that failed or was refused, or else its
+    newest one with rejected rows to fix. DELIVERY is the id of a delivery, or its beginning.
     """
-    from lfp_pipeline.operations.dismiss import dismiss_delivery
+    from lfp_pipeline.operations.attention import ids_to_dismiss
+    from lfp_pipeline.operations.dismiss import dismiss_delivery, require_to_dismiss
 
-    found = mode.find(delivery, latest=latest, among=_is_open)
+    engine, log = mode.engine, message_log()
+
+    @cache
+    def ids() -> frozenset[str]:
+        with engine.warehouse.session("finding what needs attention", log) as connection:
+            return ids_to_dismiss(engine, connection)
+
+    def needs_attention(landed: "Landed") -> bool:
+        return landed.delivery_id in ids()
+
+    def check(found: "Delivery") -> None:
+        require_to_dismiss(engine, found, log)
+
+    found = mode.find(delivery, latest=latest, among=needs_attention, check=check)
     options = {"delivery_id": found.delivery_id}
     mode.run("dismiss_delivery", "dismiss", dismiss_delivery, options)

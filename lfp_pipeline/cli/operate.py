@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lfp_pipeline.cli.completion import complete_among
+from lfp_pipeline.cli.completion import Complete
 from lfp_pipeline.cli.messages import message_log
 from lfp_pipeline.cli.output import FAILED, dry_run_option, json_option, print_json, say
 from lfp_pipeline.cli.param_types import Text
@@ -44,11 +44,25 @@ class Mode:
         """The engine of the project; a dry run changes nothing by it."""
         return engine_of_project(read_only=self.is_dry_run)
 
-    def find(self, text: str, *, latest: bool, among: "Callable[[Landed], bool]") -> "Delivery":
-        """Return the delivery that an argument names (see `find_delivery`)."""
+    def find(
+        self,
+        text: str,
+        *,
+        latest: bool,
+        among: "Callable[[Landed], bool]",
+        check: "Callable[[Delivery], None]",
+    ) -> "Delivery":
+        """Return the delivery that an argument names (see `find_delivery`).
+
+        Args:
+            check: raises an OperationRefusedError if the operation would refuse the delivery's
+                present state; then there is no run of it.
+        """
         from lfp_pipeline.operations.find_delivery import find_delivery
 
-        return find_delivery(self.engine, text, latest=latest, among=among)
+        found = find_delivery(self.engine, text, latest=latest, among=among)
+        check(found)
+        return found
 
     def run(
         self,
@@ -103,11 +117,9 @@ def operation(doing: str) -> Callable[[Callable[..., None]], Callable[..., None]
     return decorate
 
 
-def delivery_argument(among: "Callable[[Landed], bool]") -> Callable[[Any], Any]:
-    """Return the argument for a delivery; the shell completes files that have one of a kind."""
-    return click.argument(
-        "delivery", metavar="FILE|DELIVERY", type=Text(), shell_complete=complete_among(among)
-    )
+def delivery_argument(complete: Complete) -> Callable[[Any], Any]:
+    """Return the argument for a delivery, with its completion."""
+    return click.argument("delivery", metavar="FILE|DELIVERY", type=Text(), shell_complete=complete)
 
 
 def print_result(report: "Report", run_id: str | None, *, as_json: bool) -> None:

@@ -1,9 +1,11 @@
-"""`lfp reinstate`: merges a reverted delivery again."""
+"""`lfp reinstate`: merges a reverted delivery again, or takes a dismissal back."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from lfp_pipeline.cli.completion import complete_among
 from lfp_pipeline.cli.operate import Mode, delivery_argument, operation
 from lfp_pipeline.cli.output import examples
 
@@ -11,15 +13,17 @@ if TYPE_CHECKING:
     from lfp_pipeline.raw_zone.landed import Landed
 
 
-def _is_reverted(landed: "Landed") -> bool:
-    return landed.reverted
+def _can_be_reinstated(landed: "Landed") -> bool:
+    from lfp_pipeline.raw_zone.desired_state import dismissed_rejects
+
+    return landed.reverted or dismissed_rejects(Path(landed.raw)) is not None
 
 
 @click.command(
     epilog=examples("lfp reinstate prices.csv", "lfp reinstate prices.csv#20261120T0819 --dry-run")
 )
-@delivery_argument(_is_reverted)
-@click.option("--latest", is_flag=True, help="Of several reverted ones of a file, the newest.")
+@delivery_argument(complete_among(_can_be_reinstated))
+@click.option("--latest", is_flag=True, help="Of several such ones of a file, the newest.")
 @click.option(
     "--use-present-settings",
     is_flag=True,
@@ -27,13 +31,15 @@ def _is_reverted(landed: "Landed") -> bool:
 )
 @operation("Reinstating {delivery}")
 def command(delivery: str, *, latest: bool, use_present_settings: bool, mode: Mode) -> None:
-    """Merge a reverted delivery again, as if it had just arrived.
+    """Merge a reverted or dismissed delivery again, as if it had just arrived.
 
-    FILE is the name of a file in the inbox, with one reverted delivery. DELIVERY is the id of a
+    Of a merged delivery whose rejected rows are dismissed, the dismissal is taken back.
+
+    FILE is the name of a file in the inbox, with one such delivery. DELIVERY is the id of a
     delivery, or its beginning.
     """
-    from lfp_pipeline.operations.revert import reinstate_delivery
+    from lfp_pipeline.operations.revert import reinstate_delivery, require_to_reinstate
 
-    found = mode.find(delivery, latest=latest, among=_is_reverted)
+    found = mode.find(delivery, latest=latest, among=_can_be_reinstated, check=require_to_reinstate)
     options = {"delivery_id": found.delivery_id, "use_present_settings": use_present_settings}
     mode.run("revert_delivery", "revert", reinstate_delivery, options, reinstate=True)

@@ -19,8 +19,7 @@ _ADVICE = """
 Fix {columns} in a spreadsheet or an editor; the other columns say what was wrong, and are not \
 read. Delete the rows that you do not fix: they would be rejected again, and a file with more than \
 {share:.0%} rejects is refused. Save the file as CSV, and drop it into {inbox} under the same \
-name. Once it is merged, these rows leave the list. `lfp dismiss FILE` takes those of a file off \
-without a correction.
+name. Once it is merged, these rows leave the list.
 
 A dropped file is newer than all earlier deliveries. If a newer file has changed the same skus \
 since, give the dropped file the time of the delivery that it corrects, which is in its name, as \
@@ -80,10 +79,14 @@ def _data(file: "RejectsFile") -> dict[str, Any]:
 
 
 def _print(exported: Sequence["RejectsFile"], settings: "Settings") -> None:
-    from lfp_pipeline.common.text import pluralize, printable
-    from lfp_pipeline.model.delivery import parse_stamp
+    from lfp_pipeline.common.text import lfp_command, pluralize, printable
+    from lfp_pipeline.model.delivery import labels, parse_stamp
+    from lfp_pipeline.model.partition_key import typed_name
     from lfp_pipeline.model.table_spec import PRODUCT_COLUMNS
 
+    typed = labels(
+        {file.delivery_id: typed_name(file.partition_key, file.source) for file in exported}
+    )
     for file in exported:
         notes = [pluralize(file.rows, "rejected row") + "."]
         if file.kept:
@@ -94,7 +97,11 @@ def _print(exported: Sequence["RejectsFile"], settings: "Settings") -> None:
                 "itself."
             )
         click.echo(printable(os.path.relpath(file.path)))
+        if file.needs_attention:
+            notes.append("To take them off the list without a correction:")
         click.echo(fit(f"    {' '.join(notes)}", indent=0))
+        if file.needs_attention:
+            click.echo(f"        {lfp_command('dismiss', typed[file.delivery_id])}")
     advice = _ADVICE.format(
         columns=", ".join(PRODUCT_COLUMNS),
         share=settings.max_reject_share,

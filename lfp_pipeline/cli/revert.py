@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lfp_pipeline.cli.completion import complete_among
 from lfp_pipeline.cli.operate import Mode, delivery_argument, operation
 from lfp_pipeline.cli.output import examples
 
@@ -20,7 +21,7 @@ def _is_merged(landed: "Landed") -> bool:
         "lfp revert prices.csv --latest --dry-run", "lfp revert prices.csv#20261120T0819"
     )
 )
-@delivery_argument(_is_merged)
+@delivery_argument(complete_among(_is_merged))
 @click.option("--latest", is_flag=True, help="Of several merged ones of a file, the newest.")
 @click.option(
     "--ignore-pruned-history",
@@ -48,14 +49,9 @@ def command(
 
     FILE is the name of a file in the inbox. DELIVERY is the id of a delivery, or its beginning.
     """
-    from lfp_pipeline.errors import OperationRefusedError
-    from lfp_pipeline.operations.revert import revert_delivery
-    from lfp_pipeline.raw_zone.status_notes import last_recorded_status
+    from lfp_pipeline.operations.revert import require_not_reverted, revert_delivery
 
-    found = mode.find(delivery, latest=latest, among=_is_merged)
-    if last_recorded_status(found.path) == "reverted":
-        msg = f"{found.label} is reverted already. `lfp reinstate` merges it again."
-        raise OperationRefusedError(msg)
+    found = mode.find(delivery, latest=latest, among=_is_merged, check=require_not_reverted)
     options = {
         "delivery_id": found.delivery_id,
         "ignore_pruned_history": ignore_pruned_history,

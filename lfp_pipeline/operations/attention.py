@@ -2,7 +2,8 @@
 
 The rejected rows of a delivery need no more attention once a newer version of its file is there, or
 the file that `lfp rejects` wrote for it is merged, under any name that begins as it was written, or
-the delivery is reverted or dismissed. Whatever of that file is rejected again is listed as its own.
+the delivery is reverted, or just these rows are dismissed. Whatever of that file is rejected again
+is listed as its own.
 """
 
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from lfp_pipeline.errors import LfpError
 from lfp_pipeline.model.ledger_entry import Status
 from lfp_pipeline.model.partition_key import partition_key
 from lfp_pipeline.operations.read_tables import Row, rows_of
-from lfp_pipeline.raw_zone.desired_state import has_dismissed_rejects
+from lfp_pipeline.raw_zone.desired_state import dismissed_rejects
 from lfp_pipeline.sources.inbox import Listing
 from lfp_pipeline.sources.local_file import path_as_text
 
@@ -46,10 +47,15 @@ WITH newest AS (
 ), corrected AS (
     SELECT regexp_extract(name, '([^/]+)-rejects[^/]*$', 1) AS id FROM corrections
 )
-SELECT partition_key, delivery_id, source, status, count(*) AS rejects
+SELECT partition_key, delivery_id, source, status, count(*) AS rejects,
+    status <> 'refused' AND replace(delivery_id, '#', '-') IN (FROM corrected) AS is_corrected
 FROM newest JOIN warehouse.rejected_rows USING (delivery_id)
-WHERE status = 'refused' OR replace(delivery_id, '#', '-') NOT IN (FROM corrected)
 GROUP BY ALL
+"""
+
+_DIGEST = """
+SELECT md5(string_agg(concat(row_number, ':', byte_start), ' ' ORDER BY row_number))
+FROM warehouse.rejected_rows WHERE delivery_id = $delivery_id
 """
 
 
@@ -76,13 +82,50 @@ def rejects_to_fix(
 
     Of a refused delivery, they do as long as the delivery does.
     """
-    found = rows_of(connection, _REJECTS)
+    found = [row for row in rows_of(connection, _REJECTS) if not row["is_corrected"]]
     refused = [row for row in found if row["status"] == Status.REFUSED]
     merged = [
-        row for row in found if row["status"] != Status.REFUSED and not _is_dismissed(engine, row)
+        row
+        for row in found
+        if row["status"] != Status.REFUSED and not _is_dismissed(engine, connection, row)
     ]
     to_fix = [*_still_there(engine, refused, listing), *merged]
     return sorted(to_fix, key=itemgetter("partition_key"))
+
+
+def ids_to_dismiss(engine: Engine, connection: duckdb.DuckDBPyConnection) -> frozenset[str]:
+    """Return the ids of the deliveries that `lfp dismiss FILE` is about.
+
+    Of a file, they are those that are not merged and need attention; if there are none, the one
+    with rejected rows that do.
+    """
+    listing = inbox_of(engine)
+    not_merged = deliveries_to_fix(engine, connection, listing)
+    keys = {row["partition_key"] for row in not_merged}
+    rejects = rejects_to_fix(engine, connection, listing)
+    others = [row for row in rejects if row["partition_key"] not in keys]
+    return frozenset(row["delivery_id"] for row in (*not_merged, *others))
+
+
+def why_rejects_are_fixed(
+    engine: Engine, connection: duckdb.DuckDBPyConnection, delivery_id: str
+) -> str | None:
+    """Return why the rejected rows of a merged delivery need no attention; None: they do."""
+    found = {row["delivery_id"]: row for row in rows_of(connection, _REJECTS)}
+    row = found.get(delivery_id)
+    if row is None:
+        return "A newer version of its file replaces its rejected rows."
+    if row["is_corrected"]:
+        return "The corrections of its rejected rows are merged."
+    if _is_dismissed(engine, connection, row):
+        return "Its rejected rows are dismissed already."
+    return None
+
+
+def digest_of_rejects(connection: duckdb.DuckDBPyConnection, delivery_id: str) -> str:
+    """Return a digest that says which rows of a delivery are rejected."""
+    (row,) = connection.execute(_DIGEST, {"delivery_id": delivery_id}).fetchall()
+    return str(row[0])
 
 
 def inbox_of(engine: Engine) -> Listing | None:
@@ -92,9 +135,10 @@ def inbox_of(engine: Engine) -> Listing | None:
     return None
 
 
-def _is_dismissed(engine: Engine, row: Row) -> bool:
+def _is_dismissed(engine: Engine, connection: duckdb.DuckDBPyConnection, row: Row) -> bool:
     path = engine.raw_zone.path_of(row["delivery_id"])
-    return path is not None and has_dismissed_rejects(path)
+    dismissed = dismissed_rejects(path) if path else None
+    return dismissed is not None and dismissed == digest_of_rejects(connection, row["delivery_id"])
 
 
 def _still_there(engine: Engine, rows: Sequence[Row], listing: Listing | None) -> list[Row]:

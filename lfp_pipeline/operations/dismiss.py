@@ -2,10 +2,13 @@
 
 A dismissed delivery is a reverted one that had never been merged. So a rebuild leaves it out, no
 run tries it again, and reinstating it does. Another version of the file is another delivery. Of a
-merged delivery, the rejected rows are dismissed, which changes no table.
+merged delivery, the rejected rows are dismissed, which changes no table, and lasts as long as the
+same rows are rejected. Reinstating takes that back, too.
 """
 
 import logging
+
+import duckdb
 
 from lfp_pipeline.common.text import pluralize, visible
 from lfp_pipeline.engine import Engine
@@ -13,6 +16,7 @@ from lfp_pipeline.errors import LfpError, OperationRefusedError
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.model.ledger_entry import LedgerEntry, Status
 from lfp_pipeline.operations import Figures, Report
+from lfp_pipeline.operations.attention import digest_of_rejects, why_rejects_are_fixed
 from lfp_pipeline.raw_zone.desired_state import dismiss_rejects, mark_dismissed
 from lfp_pipeline.warehouse.ledger import entry_of
 
@@ -37,9 +41,10 @@ def dismiss_delivery(
     figures = {"delivery_id": delivery_id}
     with engine.backlog.being_reversed(delivery):
         with engine.warehouse.session("planning a dismissal", log) as connection:
-            entry = _require_to_dismiss(delivery, entry_of(connection, delivery))
+            entry = _entry_to_dismiss(engine, connection, delivery)
             if entry.status is Status.MERGED:
-                return _dismiss_rejects(delivery, entry.rows.rejected, dry_run=dry_run)
+                digest = None if dry_run else digest_of_rejects(connection, delivery_id)
+                return _dismiss_rejects(delivery, entry.rows.rejected, digest)
             if dry_run:
                 return Report(f"{delivery.label} would be dismissed. {_reason(entry)}", figures)
             # Still under the writer lock: no run merges the delivery in between.
@@ -53,20 +58,34 @@ def dismiss_delivery(
     return Report(summary, figures, changed=[delivery])
 
 
-def _dismiss_rejects(delivery: Delivery, number: int, *, dry_run: bool) -> Report:
+def require_to_dismiss(engine: Engine, delivery: Delivery, log: logging.Logger) -> None:
+    """Raise an OperationRefusedError unless a delivery, or its rejected rows, need attention."""
+    with engine.warehouse.session("checking a dismissal", log) as connection:
+        _entry_to_dismiss(engine, connection, delivery)
+
+
+def _dismiss_rejects(delivery: Delivery, number: int, digest: str | None) -> Report:
+    """Dismiss the rejected rows with a digest; None: say what would be dismissed."""
     figures: Figures = {"delivery_id": delivery.delivery_id, "rejected_rows": number}
     what = f"{pluralize(number, 'rejected row')} of {delivery.label}"
-    if dry_run:
+    if digest is None:
         return Report(f"Would dismiss {what}.", figures)
-    dismiss_rejects(delivery.path)
-    return Report(f"Dismissed {what}. Its other rows stay.", figures, changed=[delivery])
+    dismiss_rejects(delivery.path, digest)
+    summary = f"Dismissed {what}. Its other rows stay. `lfp reinstate` takes the dismissal back."
+    return Report(summary, figures, changed=[delivery])
 
 
-def _require_to_dismiss(delivery: Delivery, entry: LedgerEntry | None) -> LedgerEntry:
-    if entry and entry.status is Status.MERGED and entry.rows.rejected:
-        return entry
-    if entry is None or entry.status in _NOTHING_TO_DISMISS:
-        why = _NOTHING_TO_DISMISS[entry.status] if entry else _NOT_LANDED
+def _entry_to_dismiss(
+    engine: Engine, connection: duckdb.DuckDBPyConnection, delivery: Delivery
+) -> LedgerEntry:
+    entry = entry_of(connection, delivery)
+    if entry is None:
+        why: str | None = _NOT_LANDED
+    elif entry.status is Status.MERGED and entry.rows.rejected:
+        why = why_rejects_are_fixed(engine, connection, delivery.delivery_id)
+    else:
+        why = _NOTHING_TO_DISMISS.get(entry.status)
+    if entry is None or why:
         msg = f"{delivery.label} needs no attention. {why}"
         raise OperationRefusedError(msg)
     return entry

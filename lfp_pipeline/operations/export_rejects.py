@@ -58,7 +58,7 @@ _PAGE_ROWS = 1_000
 
 # Of a partition, the newest delivery: it may have the rows that an older one lacked.
 _NAMED = """
-SELECT partition_key, delivery_id, status,
+SELECT partition_key, delivery_id, source, status,
     (SELECT count(*) FROM warehouse.rejected_rows AS r WHERE r.delivery_id = d.delivery_id)
         AS rejects
 FROM warehouse.deliveries AS d
@@ -81,6 +81,8 @@ class RejectsFile:
     """The file with the rejects of one delivery.
 
     Attributes:
+        source: of the delivery.
+        needs_attention: whether the rejected rows are still to be fixed or dismissed.
         refused: whether the whole delivery was refused.
         escaped: number of product values that got an apostrophe, so that they are no formulas.
         kept: whether the file existed with other contents, and so was not overwritten.
@@ -89,6 +91,8 @@ class RejectsFile:
     path: Path
     partition_key: str
     delivery_id: str
+    source: str
+    needs_attention: bool
     refused: bool
     rows: int
     escaped: int
@@ -114,19 +118,23 @@ def export_rejects(
     for leftover in stale_temporaries(settings.rejects_dir):
         log.info("Removing %s, left by an export that was killed", leftover)
     with _session(engine, log) as connection:
+        deliveries = to_fix = rejects_to_fix(engine, connection, inbox_of(engine))
         if partition_key or delivery_id:
             deliveries = rows_of(
                 connection, _NAMED, {"partition_key": partition_key, "delivery_id": delivery_id}
             )
-        else:
-            deliveries = rejects_to_fix(engine, connection, inbox_of(engine))
         if not deliveries and (partition_key or delivery_id):
             what = f"delivery {delivery_id}" if delivery_id else f"partition {partition_key}"
             msg = f"There is no {what} in the table deliveries."
             if partition_key:
                 msg += key_hint(partition_key)
             raise LfpError(msg)
-        return [_export(connection, engine, row) for row in deliveries if row["rejects"]]
+        ids = {row["delivery_id"] for row in to_fix}
+        return [
+            _export(connection, engine, row, needs_attention=row["delivery_id"] in ids)
+            for row in deliveries
+            if row["rejects"]
+        ]
 
 
 def _session(
@@ -143,7 +151,9 @@ def _session(
     return warehouse.session("exporting rejects", log)
 
 
-def _export(connection: duckdb.DuckDBPyConnection, engine: Engine, delivery: Row) -> RejectsFile:
+def _export(
+    connection: duckdb.DuckDBPyConnection, engine: Engine, delivery: Row, *, needs_attention: bool
+) -> RejectsFile:
     key, delivery_id = delivery["partition_key"], delivery["delivery_id"]
     path = engine.settings.rejects_dir / rejects_file_name(delivery_id)
     dialect = _dialect(engine, key, delivery_id)
@@ -169,8 +179,17 @@ def _export(connection: duckdb.DuckDBPyConnection, engine: Engine, delivery: Row
         if not kept:
             commit_file(file, temporary, path)
         text.detach()
-    refused = delivery["status"] == Status.REFUSED
-    return RejectsFile(path, key, delivery_id, refused, rows, escaped, kept)
+    return RejectsFile(
+        path,
+        key,
+        delivery_id,
+        delivery["source"],
+        needs_attention,
+        delivery["status"] == Status.REFUSED,
+        rows,
+        escaped,
+        kept,
+    )
 
 
 def _rejects(

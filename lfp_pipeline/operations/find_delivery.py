@@ -31,7 +31,8 @@ def find_delivery(
         text: a delivery id or the unique beginning of one, the name of a file in the inbox, its
             path, or a partition key.
         latest: of several deliveries of the file, return the newest.
-        among: of several deliveries, consider only these, if there are any.
+        among: of several deliveries, consider only these, if there are any. It is not called for
+            only one.
 
     Raises:
         OperationRefusedError: there is no such delivery, or several; the text lists them.
@@ -43,10 +44,12 @@ def find_delivery(
     key = find_partition(engine, text)
     if key is not None:
         found = index.deliveries(key)
-        ids = [landed.delivery_id for landed in list(filter(among, found)) or found]
     else:
-        ids = ids_beginning_with(index, text)
-        latest = latest and len({id_.partition("#")[0] for id_ in ids}) == 1
+        found = deliveries_beginning_with(index, text)
+        latest = latest and len({landed.key for landed in found}) == 1
+    if len(found) > 1:
+        found = list(filter(among, found)) or found
+    ids = [landed.delivery_id for landed in found]
     if not ids:
         msg = f"No delivery matches {text!r}. `lfp deliveries` lists all deliveries."
         raise OperationRefusedError(msg)
@@ -92,8 +95,8 @@ def require_partition(engine: Engine, text: str) -> str:
     return key
 
 
-def ids_beginning_with(index: RawIndex, text: str) -> list[str]:
-    """Return the ids of all deliveries that begin with a text, in the order of their names.
+def deliveries_beginning_with(index: RawIndex, text: str) -> list[Landed]:
+    """Return all deliveries whose ids begin with a text, in the order of their names.
 
     The text may also be a file name with the beginning of a time: `my file.csv#20261127T160302`.
     """
@@ -102,5 +105,5 @@ def ids_beginning_with(index: RawIndex, text: str) -> list[str]:
         name = version["name"]
         keys = [name if is_partition_key(name) else partition_key(name)]
         text = f"{keys[0]}#{version['stem']}"
-    ids = (landed.delivery_id for key in keys for landed in index.deliveries(key))
-    return [id_ for id_ in ids if id_.startswith(text)]
+    landed = (one for key in keys for one in index.deliveries(key))
+    return [one for one in landed if one.delivery_id.startswith(text)]

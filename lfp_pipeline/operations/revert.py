@@ -15,13 +15,15 @@ from lfp_pipeline.model.delivery import Delivery, Kind
 from lfp_pipeline.model.ledger_entry import Status
 from lfp_pipeline.operations import Figures, Report
 from lfp_pipeline.raw_zone.desired_state import (
+    clear_dismissed_rejects,
     clear_reverted,
+    dismissed_rejects,
     is_pruned,
     is_reverted,
     mark_reverted,
 )
 from lfp_pipeline.raw_zone.integrity import verify_raw_file
-from lfp_pipeline.raw_zone.status_notes import delete_status_note
+from lfp_pipeline.raw_zone.status_notes import delete_status_note, last_recorded_status
 from lfp_pipeline.reading.options import Conditions, ReadOptions, Rereading, reread
 from lfp_pipeline.reading.workspace import Workspace, WorkspaceLimits, workspace_of
 from lfp_pipeline.settings import Settings
@@ -92,7 +94,8 @@ def reinstate_delivery(
 ) -> Report:
     """Merge a reverted delivery again, as if it had just arrived.
 
-    The delivery is read with the settings that it was merged with, if the ledger has them.
+    The delivery is read with the settings that it was merged with, if the ledger has them. Of a
+    merged delivery, the dismissal of its rejected rows is taken back.
 
     Args:
         use_present_settings: read the delivery with the present settings, whatever it was merged
@@ -104,6 +107,9 @@ def reinstate_delivery(
         LfpError: the delivery is not merged; the message says why.
     """
     delivery = engine.raw_zone.find(delivery_id)
+    require_to_reinstate(delivery)
+    if not is_reverted(delivery.path):
+        return _take_dismissal_back(delivery, dry_run=dry_run)
     with engine.backlog.being_reversed(delivery):
         with _reinstatement(engine, delivery, log, present=use_present_settings) as (plan, space):
             if dry_run:
@@ -124,6 +130,36 @@ def reinstate_delivery(
     return Report(summary, figures, changed=[delivery])
 
 
+def require_not_reverted(delivery: Delivery) -> None:
+    """Raise an OperationRefusedError if a delivery is reverted, and the tables show that."""
+    if is_reverted(delivery.path) and last_recorded_status(delivery.path) == Status.REVERTED:
+        msg = f"{delivery.label} is reverted already. `lfp reinstate` merges it again."
+        raise OperationRefusedError(msg)
+
+
+def require_to_reinstate(delivery: Delivery) -> None:
+    """Raise an OperationRefusedError unless a delivery, or its rejected rows, can be reinstated."""
+    if not is_reverted(delivery.path):
+        if dismissed_rejects(delivery.path) is None:
+            msg = f"{delivery.label} is not reverted: there is nothing to reinstate."
+            raise OperationRefusedError(msg)
+    elif is_pruned(delivery.path):
+        msg = (
+            f"{delivery.label} is pruned: its bytes are gone. Drop its file again with "
+            "its former time, run `lfp ingest`, then reinstate it."
+        )
+        raise OperationRefusedError(msg)
+
+
+def _take_dismissal_back(delivery: Delivery, *, dry_run: bool) -> Report:
+    figures: Figures = {"delivery_id": delivery.delivery_id}
+    what = f"The dismissal of the rejected rows of {delivery.label}"
+    if dry_run:
+        return Report(f"{what} would be taken back.", figures)
+    clear_dismissed_rejects(delivery.path)
+    return Report(f"{what} is taken back.", figures, changed=[delivery])
+
+
 @contextmanager
 def _reinstatement(
     engine: Engine, delivery: Delivery, log: logging.Logger, *, present: bool
@@ -134,15 +170,7 @@ def _reinstatement(
         workspace_of(engine.settings, limits, read_only=read_only) as workspace,
         engine.warehouse.attached(workspace.connection, "planning a reinstatement", log),
     ):
-        if not is_reverted(delivery.path):
-            msg = f"{delivery.label} is not reverted: there is nothing to reinstate."
-            raise OperationRefusedError(msg)
-        if is_pruned(delivery.path):
-            msg = (
-                f"{delivery.label} is pruned: its bytes are gone. Drop its file again with "
-                "its former time, run `lfp ingest`, then reinstate it."
-            )
-            raise OperationRefusedError(msg)
+        require_to_reinstate(delivery)  # Another process may have reinstated or pruned it.
         yield _choose_settings(engine, delivery, workspace, log, present=present), workspace
 
 

@@ -3,7 +3,8 @@
     .reverted   the delivery is reverted; the content says whether older deliveries may be read with
                 the present settings for replacements, or why a dismissed delivery was not merged
     .pruned     the bytes are not kept; the content says whether the tables needed them
-    .rejects    its rejected rows need no more attention; this changes no table
+    .rejects    its rejected rows need no more attention; the content is a digest of these rows, and
+                the marker counts only for them; this changes no table
 
 To change a delivery's desired state, write its marker first, then reconcile under the writer lock.
 The last lock holder therefore sees the latest marker. If a process dies in between, marker and
@@ -80,14 +81,22 @@ def reason_of_dismissed(raw: Path) -> str | None:
     return content.removeprefix(_DISMISSED).decode(errors="replace")
 
 
-def dismiss_rejects(raw: Path) -> None:
-    """Record that the rejected rows of a merged delivery need no more attention."""
-    write_file(raw.with_suffix(_REJECTS_DISMISSED), b"dismissed\n")
+def dismiss_rejects(raw: Path, digest: str) -> None:
+    """Record that the rejected rows with this digest need no more attention."""
+    write_file(raw.with_suffix(_REJECTS_DISMISSED), digest.encode())
 
 
-def has_dismissed_rejects(raw: Path) -> bool:
-    """Return whether the rejected rows of a delivery need no more attention."""
-    return raw.with_suffix(_REJECTS_DISMISSED).exists()
+def dismissed_rejects(raw: Path) -> str | None:
+    """Return the digest of the rejected rows that were dismissed; None: none were."""
+    try:
+        return raw.with_suffix(_REJECTS_DISMISSED).read_text(errors="replace")
+    except FileNotFoundError:
+        return None
+
+
+def clear_dismissed_rejects(raw: Path) -> None:
+    """Take back the dismissal of the rejected rows of a delivery."""
+    remove_file(raw.with_suffix(_REJECTS_DISMISSED))
 
 
 def clear_reverted(raw: Path) -> None:

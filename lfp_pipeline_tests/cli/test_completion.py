@@ -38,12 +38,16 @@ lfp() { printf '<%s>' "$@" >> typed; echo >> typed; }
 def typed(lfp: CommandLine) -> "Bash":
     for number, name in enumerate([*ODD, "gone.csv", "plain.csv"], 1):
         drop(lfp.data / "inbox", name, f"{HEADER}s{number},Ann,x\n", number * 1_000_000)
+    rejects = f"{HEADER},Nobody,x\n" + "".join(f"r{number},Ann,x\n" for number in range(20))
+    drop(lfp.data / "inbox", "half.csv", rejects)
+    drop(lfp.data / "inbox", "other half.csv", f"{rejects}\n")
     drop(lfp.data / "inbox", "bad one.csv", NO_SKU)
     drop(lfp.data / "inbox", "bad two.csv", f"{NO_SKU}x\n")
     ingest(lfp.engine)
     found = {each.source.rpartition("/")[2]: each for each in lfp.engine.raw_zone.all_deliveries()}
     revert_delivery(lfp.engine, found["gone.csv"].delivery_id, LOG)
-    dismiss_delivery(lfp.engine, found["bad two.csv"].delivery_id, LOG)
+    for name in ("bad two.csv", "other half.csv"):
+        dismiss_delivery(lfp.engine, found[name].delivery_id, LOG)
     (lfp.folder / "bin").mkdir()
     program = lfp.folder / "bin" / "lfp"
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m lfp_pipeline "$@"\n')
@@ -101,6 +105,9 @@ def test_names_are_quoted_and_those_of_the_command_are_offered(typed: "Bash"):
         "lfp revert g\t": "<revert><g>",
         "lfp dismiss bad\t": "<dismiss><bad one.csv>",
         "lfp dismiss pl\t": "<dismiss><pl>",
+        "lfp dismiss h\t": "<dismiss><half.csv>",
+        "lfp dismiss ot\t": "<dismiss><ot>",
+        "lfp reinstate ot\t": "<reinstate><other half.csv>",
         "lfp deliveries bad\\ t\t": "<deliveries><bad two.csv>",
         "lfp reins\t": "<reinstate>",
     }

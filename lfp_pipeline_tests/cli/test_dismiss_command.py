@@ -7,10 +7,12 @@ import shlex
 import pytest
 
 from testing.command_line import CommandLine
-from testing.dagster_project import NO_SKU, drop
+from testing.dagster_project import HEADER, NO_SKU, drop
+from testing.engine import land
 from testing.expected_tables import File
 
 A = File("a.csv", 1_000_000, (("s1", "Ann", "x"),))
+HALF = f"{HEADER},Nobody,lost\n" + "".join(f"s{number},Ann,x\n" for number in range(20))
 
 
 @pytest.fixture
@@ -63,6 +65,73 @@ def test_the_rejected_rows_of_a_merged_file_are_dismissed(lfp: CommandLine):
     lfp.done("rebuild")
     assert lfp.done("rejects", "--json").json == []
     assert lfp.done("status", "--json").json["tables"]["rows"]["products"] == 20
+
+
+def versions(lfp: CommandLine, *contents: str) -> None:
+    """Ingest versions of one file; each may be refused."""
+    for number, content in enumerate(contents, 1):
+        drop(lfp.data / "inbox", "f.csv", content, number * 1_000_000)
+        lfp("ingest")
+
+
+def advice(lfp: CommandLine) -> list[str]:
+    """Return the arguments of the command that `lfp rejects` prints for the only file."""
+    (command,) = re.findall(r"^ +(lfp dismiss .*)$", lfp.done("rejects").out, re.MULTILINE)
+    return shlex.split(command)[1:]
+
+
+def test_rejects_of_the_newest_of_two_merged_versions_are_dismissed(lfp: CommandLine):
+    versions(lfp, HALF, f"{HALF}x1,Ann,x\n")
+    planned = lfp.done("dismiss", "f.csv", "--dry-run").out
+    assert planned == lfp.done(*advice(lfp), "--dry-run").out
+    assert planned.startswith("Would dismiss 1 rejected row of f.csv#19700101T000002")
+    lfp.done("dismiss", "f.csv")
+    assert lfp.done("rejects", "--json").json == []
+    assert "lfp dismiss" not in lfp.done("rejects", "f.csv").out
+    lfp.done("reinstate", "f.csv")
+    assert len(lfp.done("rejects", "--json").json) == 1
+
+
+@pytest.mark.parametrize("latest", [[], ["--latest"]])
+def test_what_is_not_merged_is_dismissed_first_and_then_the_rejects(
+    lfp: CommandLine, latest: list[str]
+):
+    versions(lfp, HALF, NO_SKU)
+    assert "f.csv#19700101T000002 is dismissed" in lfp.done("dismiss", "f.csv", *latest).out
+    planned = lfp.done(*advice(lfp), "--dry-run").out
+    assert planned == lfp.done("dismiss", "f.csv", *latest, "--dry-run").out
+    assert "1 rejected row of f.csv#19700101T000001" in lfp.done("dismiss", "f.csv", *latest).out
+
+
+def test_rejects_below_a_failed_version_are_dismissed_by_the_proposed_command(lfp: CommandLine):
+    versions(lfp, HALF)
+    land(lfp.engine, File("f.csv", 2_000_000, (("s1", "Ann", "x"),))).path.write_bytes(b"damaged")
+    (lfp.data / "inbox" / "f.csv").unlink()
+    assert lfp("ingest").code == 1
+    drop(lfp.data / "inbox", "f.csv", HALF, 1_000_000)
+    assert "f.csv#19700101T000002 would be" in lfp.done("dismiss", "f.csv", "--dry-run").out
+    assert "1 rejected row of f.csv#19700101T000001" in lfp.done(*advice(lfp)).out
+    assert "f.csv#19700101T000002 is dismissed" in lfp.done("dismiss", "f.csv").out
+
+
+def test_requests_that_the_state_refuses_make_no_run(lfp: CommandLine):
+    versions(lfp, HALF)
+    drop(lfp.data / "inbox", "bad.csv", NO_SKU)
+    assert lfp("ingest").code == 3
+    for done, *refused in (
+        (("dismiss", "f.csv"), ("dismiss", "f.csv")),
+        (("dismiss", "bad.csv"), ("dismiss", "bad.csv"), ("revert", "bad.csv")),
+        (("reinstate", "f.csv"), ("reinstate", "f.csv")),
+        (("revert", "f.csv"), ("revert", "f.csv"), ("dismiss", "f.csv")),
+    ):
+        lfp.done(*done)
+        runs = len(lfp.runs())
+        for command in refused:
+            for more in ([], ["--dry-run"], ["--json"]):
+                ended = lfp(*command, *more)
+                assert (ended.code, ended.out) == (3, ""), (command, more, ended.err)
+                assert len(ended.err.splitlines()) == 2
+        assert len(lfp.runs()) == runs
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from lfp_pipeline.engine import Engine
+from lfp_pipeline.errors import OperationRefusedError
 from lfp_pipeline.operations.dismiss import dismiss_delivery
 from lfp_pipeline.operations.export_rejects import export_rejects
 from lfp_pipeline.operations.find_delivery import find_delivery
+from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
 from lfp_pipeline.operations.status import collect_status
 from testing.dagster_project import HEADER, drop
@@ -123,3 +125,44 @@ def test_dismissed_rejects_need_no_attention_until_a_newer_version_has_some(engi
     assert to_fix(engine) == {}
     deliver(engine, "a.csv", BAD, 2)
     assert to_fix(engine) == {"a.csv": 2}
+
+
+def test_a_dismissal_counts_only_for_the_rows_that_were_rejected_then(engine: Engine):
+    deliver(engine, "a.csv", f"{BAD}long,Longer,x\n", 1)
+    id_ = find_delivery(engine, "a.csv").delivery_id
+    dismiss_delivery(engine, id_, LOG)
+    stricter = engine_at(engine.settings.data_dir, max_reject_share=1, max_name_length=5)
+    present = {"use_present_settings": True}
+    rebuild_products(stricter, LOG, allow_data_loss=True, **present)
+    assert to_fix(stricter) == {"a.csv": 3}
+    dismiss_delivery(stricter, id_, LOG)
+    assert to_fix(stricter) == {}
+    revert_delivery(engine, id_, LOG)
+    reinstate_delivery(engine, id_, LOG, **present)
+    assert to_fix(engine) == {"a.csv": 2}
+
+
+def test_a_dismissal_of_rejects_is_taken_back_by_reinstating(engine: Engine):
+    deliver(engine, "a.csv", BAD, 1)
+    id_ = find_delivery(engine, "a.csv").delivery_id
+    with pytest.raises(OperationRefusedError, match="nothing to reinstate"):
+        reinstate_delivery(engine, id_, LOG)
+    dismiss_delivery(engine, id_, LOG)
+    with pytest.raises(OperationRefusedError, match="rejected rows are dismissed already"):
+        dismiss_delivery(engine, id_, LOG)
+    reinstate_delivery(engine, id_, LOG, dry_run=True)
+    assert to_fix(engine) == {}
+    assert "is taken back" in reinstate_delivery(engine, id_, LOG).summary
+    assert to_fix(engine) == {"a.csv": 2}
+
+
+def test_rejects_that_are_off_the_list_are_not_dismissed(engine: Engine):
+    deliver(engine, "a.csv", BAD, 1)
+    older = find_delivery(engine, "a.csv").delivery_id
+    deliver(engine, "a.csv", BAD.replace(",Bob,y", "f1,Bob,y"), 2)
+    with pytest.raises(OperationRefusedError, match="A newer version of its file replaces"):
+        dismiss_delivery(engine, older, LOG)
+    name, text = written(engine, all_fixed)
+    deliver(engine, name, text, 3)
+    with pytest.raises(OperationRefusedError, match="corrections of its rejected rows are merged"):
+        dismiss_delivery(engine, find_delivery(engine, "a.csv", latest=True).delivery_id, LOG)

@@ -48,7 +48,13 @@ MAX_VIOLATIONS = 10
 _LOG_CHARACTERS = 3_000
 
 _DELETIONS = "SELECT sku, delivery_id, delivered_at FROM deletions"
-_NO_TABLES: Mapping[str, list[tuple[Any, ...]]] = {name: [] for name in [*TABLES, "deletions"]}
+_DIGESTS = """
+SELECT delivery_id, md5(string_agg(row_number || ':' || byte_start, ' ' ORDER BY row_number))
+FROM rejected_rows GROUP BY delivery_id
+"""
+_NO_TABLES: Mapping[str, list[tuple[Any, ...]]] = {
+    name: [] for name in [*TABLES, "deletions", "digests"]
+}
 
 KillPoint = tuple[str, str, bool]
 """Where a process was killed: its work; the step, or a random time; whether after the step."""
@@ -279,7 +285,9 @@ class DataFolder:
                 if not connection.execute("FROM duckdb_tables()").fetchall():
                     return dict(_NO_TABLES)
                 deletions = connection.execute(_DELETIONS).fetchall()
-                return {**tables_of(connection), "deletions": sorted(deletions)}
+                digests = connection.execute(_DIGESTS).fetchall()
+                tables = tables_of(connection)
+                return {**tables, "deletions": sorted(deletions), "digests": digests}
 
     def check_atomicity(self) -> None:
         """Check atomicity, while other processes may work."""

@@ -13,11 +13,12 @@ from testing.expected_tables import (
     File,
     assert_tables_match,
     expected_deletions,
+    expected_rejects,
     order_of,
 )
-from testing.raw_folder import EPOCH, ids_with, read_deletion
+from testing.raw_folder import EPOCH, ids_with, path_of, read_deletion
 from verification.crash.drops import AHEAD
-from verification.crash.worker import PRUNE, PURGE, REINSTATE, REVERT, Job
+from verification.crash.worker import DISMISS, PRUNE, PURGE, REINSTATE, REVERT, Job
 from verification.histories.rules import Version
 
 _PURGED_SKUS = 12
@@ -32,6 +33,7 @@ class Marks:
         deletions: that have landed, by id.
         reverted: deliveries whose desired state is reverted.
         pruned: deliveries without bytes.
+        dismissed: digests of dismissed rejects, by delivery.
         times: of versions that have another time than their source states, that time in
             microseconds, by their partition, the begin of their digest, and the stated time.
     """
@@ -39,6 +41,7 @@ class Marks:
     deletions: Mapping[str, Deletion] = field(default_factory=dict)
     reverted: frozenset[str] = frozenset()
     pruned: frozenset[str] = frozenset()
+    dismissed: Mapping[str, str] = field(default_factory=dict)
     times: Mapping[tuple[str, str, int], int] = field(default_factory=dict)
 
 
@@ -55,6 +58,9 @@ def marks_in(raw: Path) -> Marks:
         deletions={deletion.delivery_id: deletion for deletion in deletions},
         reverted=ids_with(raw, ".reverted"),
         pruned=ids_with(raw, ".pruned"),
+        dismissed={
+            id_: path_of(raw, id_, ".rejects").read_text() for id_ in ids_with(raw, ".rejects")
+        },
         times={
             (record["partition_key"], record["sha256"][:16], _microseconds(record["stated_at"])): (
                 _microseconds(record["delivered_at"])
@@ -104,6 +110,11 @@ class History:
             return (random.choice(sorted(ids - self.marks.reverted)),)
         if work == REINSTATE:
             return (random.choice(sorted(self.marks.reverted or ids)),)
+        if work == DISMISS:
+            newest = {file.key: file for file in sorted(known, key=order_of)}
+            rejects = {id_ for id_, _ in expected_rejects(newest.values())}
+            open_ = rejects - self.marks.reverted - self.marks.dismissed.keys()
+            return (random.choice(sorted(open_ or ids)),)
         if work == PURGE and random.random() > _PURGE_ALL_SHARE:
             return tuple(random.sample(self._skus, min(_PURGED_SKUS, len(self._skus))))
         return ()
@@ -151,6 +162,9 @@ class History:
         changed = {begin.delivery_id for begin, _ in self.completed}
         changed |= set(arguments) if work in {REVERT, REINSTATE} else set()
         assert marks.reverted ^ self.marks.reverted <= changed
+        dismissals = self.marks.dismissed.items() ^ marks.dismissed.items()
+        changed = set(arguments) if work in {DISMISS, REINSTATE} else set()
+        assert {id_ for id_, _ in dismissals} <= changed
         assert work == PRUNE or marks.pruned <= self.marks.pruned
         assert marks.pruned <= {file.delivery_id for file in self.files}
         assert self.marks.deletions.items() <= marks.deletions.items()
@@ -174,6 +188,8 @@ class History:
         of_files = [row for row in found["ledger"] if row[0] in ids]
         assert_tables_match(files, {**found, "ledger": of_files}, deletions)
         assert found["deletions"] == expected_deletions(deletions)
+        dismissed = {(id_, digest) for id_, digest in marks.dismissed.items() if id_ in ids}
+        assert dismissed <= set(found["digests"])  # Else a dismissal would not count any more.
 
     @property
     def _skus(self) -> Sequence[str]:

@@ -10,7 +10,7 @@ from verification.crash.drops import Drops
 from verification.crash.steps import Kill, Step
 from verification.crash.worker import INGEST, OPERATIONS, PRUNE, SENSE, Conditions, Job
 
-ROUNDS_OF_A_FOLDER = 10
+ROUNDS_OF_A_FOLDER = 12
 """Rounds in one data folder: checks take longer as its history grows."""
 
 CONDITIONS = (
@@ -71,7 +71,7 @@ class Plan:
     """Returns what a job of some work does under some conditions."""
 
     def rounds_of(self, folder: int) -> Iterator[Round]:
-        """Yield the rounds of the folder with that number; they are numbered from ten times it."""
+        """Yield the rounds of the folder with that number; rounds are numbered across folders."""
         random = Random(f"{self.seed} {folder}")
         drops, conditions = Drops(random), conditions_of(folder)
         operations = _operations(random)

@@ -5,7 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -20,11 +20,12 @@ from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LandingError, LfpError, OperationRefusedError
 from lfp_pipeline.ingest.result import IngestResult
 from lfp_pipeline.model.ledger_entry import Status
+from lfp_pipeline.operations.dismiss import dismiss_delivery
 from lfp_pipeline.operations.prune import prune_raw
 from lfp_pipeline.operations.purge import Selection, purge_products
 from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
-from lfp_pipeline.raw_zone.desired_state import is_pruned, is_reverted
+from lfp_pipeline.raw_zone.desired_state import dismissed_rejects, is_pruned, is_reverted
 from lfp_pipeline.settings import load_settings
 from testing.dagster_project import Project
 from testing.engine import LOG, loading_directly
@@ -196,6 +197,22 @@ def _is_completed(engine: Engine, delivery_id: str) -> bool:
     return any(one.completes == delivery_id for one in engine.raw_zone.all_deliveries())
 
 
+def dismiss(arguments: Sequence[str]) -> None:
+    """Dismiss the rejected rows of a delivery that is merged, or that another process merges soon.
+
+    Nothing is dismissed if they need no attention.
+    """
+    (delivery_id,) = arguments
+    engine = Engine(load_settings())
+    deadline = time.monotonic() + LANDS_WITHIN_SECONDS
+    while time.monotonic() < deadline:
+        with suppress(LandingError, OperationRefusedError):
+            dismiss_delivery(engine, delivery_id, LOG)
+            assert dismissed_rejects(engine.raw_zone.find(delivery_id).path)
+            return
+        time.sleep(0.1)
+
+
 def purge(arguments: Sequence[str]) -> None:
     """Purge these skus, or all products if there are none; fewer, where a purge is refused."""
     engine = Engine(load_settings())
@@ -212,8 +229,9 @@ def purge(arguments: Sequence[str]) -> None:
 Work = Callable[[Sequence[str]], object]
 
 INGEST, SENSE = "ingest", "sense"
-REVERT, REINSTATE, PURGE, PRUNE, REBUILD = "revert", "reinstate", "purge", "prune", "rebuild"
-OPERATIONS = (REVERT, REINSTATE, PURGE, REBUILD, PRUNE)
+REVERT, REINSTATE, DISMISS = "revert", "reinstate", "dismiss"
+PURGE, PRUNE, REBUILD = "purge", "prune", "rebuild"
+OPERATIONS = (REVERT, REINSTATE, DISMISS, PURGE, REBUILD, PRUNE)
 """The works of operators."""
 
 WORKS: Mapping[str, Work] = {
@@ -221,6 +239,7 @@ WORKS: Mapping[str, Work] = {
     SENSE: sense,
     REVERT: revert,
     REINSTATE: reinstate,
+    DISMISS: dismiss,
     PURGE: purge,
     PRUNE: lambda _: prune_raw(Engine(load_settings()), 0, LOG),
     REBUILD: lambda _: rebuild_products(Engine(load_settings()), LOG),
