@@ -219,7 +219,9 @@ def _sizes(state: StatusReport) -> list[str]:
         lines[-1] += f", {to_fix:,} of them to fix: `lfp rejects` writes them as CSV files"
     text = f"As of {_time(tables.as_of)} UTC, {age} ago, from {tables.source}"
     if state.is_stale:
-        text += "; changed since: `lfp publish` publishes the changes now"
+        text += "; changed since"
+    if state.is_stale and not state.unpublished:  # Else, the advice is there.
+        text += ": `lfp publish` publishes the changes now"
     return [*lines, f"{text}."]
 
 
