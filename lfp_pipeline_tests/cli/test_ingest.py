@@ -105,10 +105,28 @@ def test_files_and_folders_outside_the_inbox_land_in_one_run(lfp: CommandLine):
     assert len(lfp.runs()) == 1
     assert len(query(lfp.data, PRODUCTS)) == 3
     again = files_of(lfp.done("ingest", str(one), "--json"))
-    assert again["a.csv"]["status"] == "already merged"
-    assert again["a.csv"]["rows"]["inserted"] == 2
     assert again["a.csv"]["run_id"] is None
     assert len(lfp.runs()) == 1
+
+
+def test_a_dry_run_and_an_ingest_show_the_same_of_what_was_merged_or_reverted_before(
+    lfp: CommandLine,
+):
+    lfp.drop(A, B)
+    lfp.done("ingest")
+    lfp.done("revert", "a.csv")
+    command = ("ingest", "a.csv", "b.csv")
+    planned, ended = (lfp.done(*command, *more) for more in (["--dry-run"], []))
+    assert [line.split() for line in ended.out.splitlines()] == [
+        ["file", "status", "read", "seconds"],
+        ["a.csv", "already", "reverted"],
+        ["b.csv", "already", "merged"],
+    ]
+    assert planned.out == ended.out
+    for found in (files_of(lfp.done(*command, *more, "--json")) for more in (["--dry-run"], [])):
+        for name, expected in (("a.csv", "already reverted"), ("b.csv", "already merged")):
+            file = found[name]
+            assert (file["status"], file["rows"], file["seconds"]) == (expected, None, None)
 
 
 def test_another_name_is_another_file(lfp: CommandLine):
