@@ -2,7 +2,6 @@
 
 import logging
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from lfp_pipeline.model.partition_key import PURGES
 from lfp_pipeline.sources.catalog import SourceCatalog
 from lfp_pipeline.sources.inbox import Listing
 from lfp_pipeline.sources.local_file import LocalFile
-from testing.command_line import CommandLine, Ended, start
+from testing.command_line import WITHOUT_PRIVILEGES, CommandLine, Ended, needs_permissions, start
 from testing.dagster_project import NAME_COUNTS, NO_SKU, PRODUCTS, drop, query
 from testing.engine import LOG, land
 from testing.expected_tables import File, expected_name_counts, expected_products
@@ -336,16 +335,8 @@ def test_many_names_list_the_inbox_once(lfp: CommandLine, monkeypatch: pytest.Mo
     assert len(listed) == 1
 
 
-WITHOUT_PRIVILEGES = (
-    ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.getuid() == 0 else []
-)
-"""Makes a process of root one that permissions hold for."""
-
-
 @pytest.mark.slow
-@pytest.mark.skipif(
-    bool(WITHOUT_PRIVILEGES) and not shutil.which("setpriv"), reason="root may read everything"
-)
+@needs_permissions
 def test_a_file_that_cannot_be_read_is_one_line_and_stops_no_other(lfp: CommandLine):
     write(lfp.data / "inbox" / "in.csv", A).chmod(0)
     write(lfp.folder / "out.csv", A).chmod(0)
