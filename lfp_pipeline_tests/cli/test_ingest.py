@@ -166,7 +166,7 @@ def test_a_secret_in_a_url_reaches_neither_instance_nor_data_nor_messages(
         assert any(SECRET in request["path"] for request in server.requests)
         assert SECRET not in ended.out + ended.err
         refused = lfp("ingest", server.url(f"/c.csv?password={SECRET}"))
-        assert refused.code == 1
+        assert refused.code == 2
         assert SECRET not in refused.out + refused.err
         assert len(refused.err.splitlines()) <= 3
     assert {delivery.partition_key for delivery in lfp.engine.raw_zone.all_deliveries()} == {
@@ -185,7 +185,11 @@ def test_user_errors_print_at_most_three_lines(lfp: CommandLine):
             server.url("/x.csv"): (1, "404"),
             "http://10.1.2.3/x.csv": (1, "LFP_ALLOWED_HOSTS"),
             server.url("/"): (2, "--as NAME"),
-            "gopher://host/x.csv": (1, "gopher:// is not supported"),
+            "gopher://host/x.csv": (2, "gopher:// is not supported"),
+            "h/x?token=secret": (3, "There is no file h/x..., neither"),
+            "prices?.csv": (3, "There is no file prices..., neither"),
+            "user:secret/x": (2, "user... is neither a file nor a URL"),
+            "/dev/null": (3, "/dev/null is no regular file.\n"),
         }
         for argument, (code, text) in wrong.items():
             ended = lfp("ingest", argument)
@@ -371,13 +375,15 @@ def test_what_is_no_file_or_left_out_is_refused_with_the_reason(
     (lfp.folder / "out").mkdir()
     for pipe in (inbox / "p.csv", inbox / "sub" / "q.csv", lfp.folder / "out" / "r.csv"):
         os.mkfifo(pipe)
-    (inbox / ".hidden.csv").write_bytes(A.content)
+    write(inbox / ".hidden.csv", A)
+    write(inbox / ".sub" / "s.csv", A)
     for name, code, reason in (
         ("p.csv", 3, "cannot be ingested now: a pipe."),
-        (".hidden.csv", 3, "cannot be ingested now: ignored by its name."),
+        (".hidden.csv", 3, "now: ignored by its name. Rename .hidden.csv.\n"),
+        ("data/inbox/.sub/s.csv", 3, "now: ignored by its name. Rename .sub.\n"),
         ("data/inbox/sub", 3, "has no file that can be ingested now: sub/q.csv (a pipe)."),
         ("out", 3, "has no file that can be ingested now: r.csv (a pipe)."),
-        ("out/r.csv", 1, "is not a file: only regular files are read."),
+        ("out/r.csv", 3, "out/r.csv is no regular file.\n"),
     ):
         ended = lfp("ingest", name, *dry_run)
         assert (ended.code, reason in ended.err) == (code, True), ended.err
