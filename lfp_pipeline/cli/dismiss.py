@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lfp_pipeline.cli.operate import Mode, delivery_argument, operation
+from lfp_pipeline.cli.operate import OperationCall, delivery_argument, operation
 from lfp_pipeline.cli.output import examples
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def _is_open(landed: "Landed") -> bool:
     help="Of several deliveries of a file, the newest; one that is not merged comes first.",
 )
 @operation("Dismissing {delivery}")
-def command(delivery: str, *, latest: bool, mode: Mode) -> None:
+def command(delivery: str, *, latest: bool, call: OperationCall) -> None:
     """Remove a refused or failed file, or rejected rows, from what needs attention.
 
     No run tries the refused or failed delivery again, and a rebuild leaves it out; `lfp reinstate`
@@ -36,6 +36,6 @@ def command(delivery: str, *, latest: bool, mode: Mode) -> None:
     """
     from lfp_pipeline.operations.dismiss import dismiss_delivery
 
-    found = mode.find(delivery, latest=latest, among=_is_open)
+    found = call.find(delivery, latest=latest, among=_is_open)
     options = {"delivery_id": found.delivery_id}
-    mode.run("dismiss_delivery", "dismiss", dismiss_delivery, options)
+    call.run("dismiss_delivery", "dismiss", dismiss_delivery, options)

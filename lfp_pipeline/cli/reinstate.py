@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lfp_pipeline.cli.operate import Mode, delivery_argument, operation
+from lfp_pipeline.cli.operate import OperationCall, delivery_argument, operation
 from lfp_pipeline.cli.output import examples
 
 if TYPE_CHECKING:
@@ -26,7 +26,9 @@ def _is_reverted(landed: "Landed") -> bool:
     help="Read the delivery with the present settings, whatever it was merged with.",
 )
 @operation("Reinstating {delivery}")
-def command(delivery: str, *, latest: bool, use_present_settings: bool, mode: Mode) -> None:
+def command(
+    delivery: str, *, latest: bool, use_present_settings: bool, call: OperationCall
+) -> None:
     """Merge a reverted delivery again, as if it had just arrived.
 
     FILE is the name of a file in the inbox, with one reverted delivery. DELIVERY is the id of a
@@ -34,6 +36,6 @@ def command(delivery: str, *, latest: bool, use_present_settings: bool, mode: Mo
     """
     from lfp_pipeline.operations.revert import reinstate_delivery
 
-    found = mode.find(delivery, latest=latest, among=_is_reverted)
+    found = call.find(delivery, latest=latest, among=_is_reverted)
     options = {"delivery_id": found.delivery_id, "use_present_settings": use_present_settings}
-    mode.run("revert_delivery", "revert", reinstate_delivery, options, reinstate=True)
+    call.run("revert_delivery", "revert", reinstate_delivery, options, reinstate=True)

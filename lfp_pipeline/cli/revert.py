@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lfp_pipeline.cli.operate import Mode, delivery_argument, operation
+from lfp_pipeline.cli.operate import OperationCall, delivery_argument, operation
 from lfp_pipeline.cli.output import examples
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def command(
     latest: bool,
     ignore_pruned_history: bool,
     use_present_settings: bool,
-    mode: Mode,
+    call: OperationCall,
 ) -> None:
     """Undo a delivery, as if it had never come.
 
@@ -52,7 +52,7 @@ def command(
     from lfp_pipeline.operations.revert import revert_delivery
     from lfp_pipeline.raw_zone.status_notes import last_recorded_status
 
-    found = mode.find(delivery, latest=latest, among=_is_merged)
+    found = call.find(delivery, latest=latest, among=_is_merged)
     if last_recorded_status(found.path) == "reverted":
         msg = f"{found.label} is reverted already. `lfp reinstate` merges it again."
         raise OperationRefusedError(msg)
@@ -61,4 +61,4 @@ def command(
         "ignore_pruned_history": ignore_pruned_history,
         "use_present_settings": use_present_settings,
     }
-    mode.run("revert_delivery", "revert", revert_delivery, options)
+    call.run("revert_delivery", "revert", revert_delivery, options)
