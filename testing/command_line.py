@@ -85,6 +85,16 @@ class CommandLine:
             return list(instance.get_runs())
 
 
+WITHOUT_PRIVILEGES = (
+    ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.getuid() == 0 else []
+)
+"""Makes a process of root one that permissions hold for."""
+
+needs_permissions = pytest.mark.skipif(
+    bool(WITHOUT_PRIVILEGES) and not shutil.which("setpriv"), reason="root may read everything"
+)
+
+
 def start(*arguments: str, wrapper: Sequence[str] = ()) -> subprocess.Popen[str]:
     """Start a command as a process with the environment of the test."""
     return subprocess.Popen(

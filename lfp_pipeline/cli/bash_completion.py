@@ -1,4 +1,7 @@
-"""Completion in bash, as in click, and with quotes where a name has spaces, quotes, `$` or `*`."""
+"""Completion in bash, as in click, and with quotes where a name has spaces, quotes, `$` or `*`.
+
+Before a name that looks like an option, `--` is completed, too.
+"""
 
 from click.shell_completion import BashComplete
 
@@ -14,7 +17,11 @@ _SOURCE = """\
                 printf -v quoted %%q "$value"
                 case ${COMP_WORDS[COMP_CWORD]} in
                     [\\'\\"]*) COMPREPLY+=("$value"); compopt -o filenames ;;
-                    *) COMPREPLY+=("$quoted") ;;
+                    -*) COMPREPLY+=("$quoted") ;;
+                    *)
+                        [[ $value == -* && " ${COMP_WORDS[*]} " != *" -- "* ]] &&
+                            quoted="-- $quoted"
+                        COMPREPLY+=("$quoted") ;;
                 esac ;;
         esac
     done < <(

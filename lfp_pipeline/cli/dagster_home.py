@@ -11,6 +11,7 @@ a home is not prepared.
 
 import hashlib
 import os
+import shlex
 import sqlite3
 import sys
 from collections.abc import Iterator
@@ -94,6 +95,7 @@ def prepared_home() -> Path:
     home = dagster_home()
     if not os.environ.get(_VARIABLE):
         print(f"Dagster home: {home} ({_VARIABLE} is not set)", file=sys.stderr)
+    _require_access(home)
     if not _is_current(home):
         prepare(home, even_if_current=False)
     elif _is_of_user(home / _CONFIG):
@@ -126,6 +128,24 @@ def prepare(home: Path, *, even_if_current: bool = True) -> list[str]:
                 print(message, file=sys.stderr)
             (home / _MARKER).write_text(_digest(TEMPLATES / _CONFIG))
     return repaired
+
+
+def _require_access(home: Path) -> None:
+    """Raise if this user may not write the databases in a home, or may not enter it."""
+    from lfp_pipeline.errors import SettingsError
+
+    databases = [home / name for name in _DATABASES if os.path.exists(home / name)]  # noqa: PTH110 (no errors)
+    write = os.W_OK if databases else 0  # Those of a user's configuration may be elsewhere.
+    for path in dict.fromkeys([home, *(file.parent for file in databases), *databases]):
+        enter = 0 if path in databases else os.X_OK
+        if os.path.lexists(path) and not os.access(path, os.R_OK | write | enter):
+            place = shlex.quote(str(home))
+            msg = (
+                f"The Dagster home {home} cannot be used: this user may not write {path}. Give it "
+                f"to this user (sudo chown -R {os.getuid()} {place}; chmod -R u+rwX {place}), or "
+                f"set {_VARIABLE} to another folder."
+            )
+            raise SettingsError(msg)
 
 
 @contextmanager

@@ -14,7 +14,6 @@ from lfp_pipeline.cli.tables import limit_option
 
 _STATUSES = ("merged", "refused", "failed", "reverted", "pending")
 _SHOWN_ERRORS = 3
-_NAME_CELLS = 50
 
 
 @click.command(
@@ -61,7 +60,7 @@ def command(file: str | None, status: str | None, limit: int, *, as_json: bool) 
 
 def _print(found: Sequence[Mapping[str, Any]]) -> None:
     """Print deliveries, with the outcomes of their rows, and the first errors."""
-    from lfp_pipeline.common.text import cut_inside, printable, visible
+    from lfp_pipeline.common.text import short_name, visible
     from lfp_pipeline.model.delivery import labels
     from lfp_pipeline.model.ledger_entry import FATES
 
@@ -82,5 +81,5 @@ def _print(found: Sequence[Mapping[str, Any]]) -> None:
     print_table(columns, lines, whole=("delivery", "of these"))
     for delivery in [delivery for delivery in found if delivery["error"]][:_SHOWN_ERRORS]:
         click.echo()
-        name = cut_inside(printable(names[delivery["delivery_id"]]), _NAME_CELLS)
+        name = short_name(names[delivery["delivery_id"]])
         click.echo(fit(f"{name}: {visible(delivery['error'])}"))

@@ -8,7 +8,7 @@ import click
 
 from lfp_pipeline.cli.completion import complete_files
 from lfp_pipeline.cli.messages import message_log
-from lfp_pipeline.cli.operate import Mode, delivery_argument, operation
+from lfp_pipeline.cli.operate import OperationCall, delivery_argument, operation
 from lfp_pipeline.cli.output import examples
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def _keys_to_dismiss(settings: "Settings") -> Iterable[str]:
     help="Of several deliveries of a file that need attention, the newest.",
 )
 @operation("Dismissing {delivery}")
-def command(delivery: str, *, latest: bool, mode: Mode) -> None:
+def command(delivery: str, *, latest: bool, call: OperationCall) -> None:
     """Remove a refused or failed file, or rejected rows, from what needs attention.
 
     No run tries the refused or failed delivery again, and a rebuild leaves it out. Of a merged
@@ -51,7 +51,7 @@ def command(delivery: str, *, latest: bool, mode: Mode) -> None:
     from lfp_pipeline.operations.attention import ids_to_dismiss
     from lfp_pipeline.operations.dismiss import dismiss_delivery, require_to_dismiss
 
-    engine, log = mode.engine, message_log()
+    engine, log = call.engine, message_log()
 
     @cache
     def ids() -> frozenset[str]:
@@ -64,6 +64,6 @@ def command(delivery: str, *, latest: bool, mode: Mode) -> None:
     def check(found: "Delivery") -> None:
         require_to_dismiss(engine, found, log)
 
-    found = mode.find(delivery, latest=latest, among=needs_attention, check=check)
+    found = call.find(delivery, latest=latest, among=needs_attention, check=check)
     options = {"delivery_id": found.delivery_id}
-    mode.run("dismiss_delivery", "dismiss", dismiss_delivery, options)
+    call.run("dismiss_delivery", "dismiss", dismiss_delivery, options)

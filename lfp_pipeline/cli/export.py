@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import click
 
-from lfp_pipeline.cli.operate import Mode, operation
+from lfp_pipeline.cli.operate import OperationCall, operation
 from lfp_pipeline.cli.output import examples
 
 _FORMATS = ["parquet", "csv"]
@@ -21,8 +21,8 @@ _FORMATS = ["parquet", "csv"]
     help="Format of the files; may be given twice.",
 )
 @operation("Exporting the tables")
-def command(*, formats: Sequence[str], mode: Mode) -> None:
+def command(*, formats: Sequence[str], call: OperationCall) -> None:
     """Write products and name_counts into the folder data/exports, and replace the last export."""
     from lfp_pipeline.operations.export import export_tables
 
-    mode.run("export_tables", "export", export_tables, {"formats": list(formats)})
+    call.run("export_tables", "export", export_tables, {"formats": list(formats)})

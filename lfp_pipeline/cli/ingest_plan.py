@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from lfp_pipeline.cli.ingest_results import print_rows, row_counts
+from lfp_pipeline.cli.ingest_results import applied_before, print_rows, row_counts
 from lfp_pipeline.cli.ingest_run import find_pending
 from lfp_pipeline.cli.ingest_targets import find_targets
 from lfp_pipeline.cli.layout import fit
@@ -67,19 +67,20 @@ def plan_and_print(
 def _row(plan: FilePlan, names: Mapping[str, str]) -> dict[str, Any]:
     entry = plan.entry
     status = "not planned: polled" if plan.is_polled else "would fail"
-    if entry is not None:
-        status = _WOULD_BE[entry.status] if plan.is_new else f"already {entry.status}"
-    return {
+    if entry is not None and plan.is_new:
+        status = _WOULD_BE[entry.status]
+    row = {
         "file": _name(plan, names),
         "status": status,
-        "rows": row_counts(entry.rows if entry and plan.is_new else None),
+        "rows": row_counts(entry.rows if entry else None),
         "error": plan.error or (entry.error if entry else None),
         "notes": entry.notes.splitlines() if entry and entry.notes else [],
         "samples": plan.samples,
-        "seconds": round(entry.seconds, 2) if entry and entry.seconds and plan.is_new else None,
+        "seconds": round(entry.seconds, 2) if entry and entry.seconds else None,
         "delivery_id": plan.delivery.delivery_id if plan.delivery else None,
         "run_id": None,
     }
+    return row if plan.is_new or entry is None else row | applied_before(entry.status)
 
 
 def _name(plan: FilePlan, names: Mapping[str, str]) -> str:

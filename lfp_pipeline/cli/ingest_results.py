@@ -27,15 +27,16 @@ def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
     """Print a row for each file, with the fates that any of their rows has met."""
     if not rows:
         return
-    fates = [fate for fate in FATES if any(row["rows"][fate] for row in rows)]
+    counts = [row["rows"] or {} for row in rows]
+    fates = [fate for fate in FATES if any(numbers.get(fate) for numbers in counts)]
     table = [
         [
             row["file"],
             row["status"],
-            *(row["rows"][column] for column in ("read", *fates)),
+            *(numbers.get(column) for column in ("read", *fates)),
             row["seconds"],
         ]
-        for row in rows
+        for row, numbers in zip(rows, counts, strict=True)
     ]
     print_table(["file", "status", "read", *fates, "seconds"], table, names=["file"])
 
@@ -53,13 +54,19 @@ def _row(outcome: Outcome, run: JobRun | None) -> dict[str, Any]:
     }
     if isinstance(outcome, LandingFailure):
         return row | {"error": outcome.error}
-    is_new = outcome.merged_here or outcome.account.status is not Status.MERGED
-    return row | {
-        "status": str(outcome.account.status) if is_new else "already merged",
+    row |= {
+        "status": str(outcome.account.status),
         "error": outcome.account.error,
         "seconds": round(outcome.seconds, 2) if outcome.seconds else None,
         "delivery_id": outcome.delivery.delivery_id,
     }
+    is_new = outcome.merged_here or outcome.account.status not in APPLIED
+    return row if is_new else row | applied_before(outcome.account.status)
+
+
+def applied_before(status: Status) -> dict[str, Any]:
+    """Return what to show of a delivery that an earlier ingest has merged or reverted."""
+    return {"status": f"already {status}", "rows": None, "seconds": None}
 
 
 def row_counts(counts: RowCounts | None) -> dict[str, int]:

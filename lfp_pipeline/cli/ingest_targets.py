@@ -19,6 +19,8 @@ from lfp_pipeline.sources.local_file import LocalFile
 from lfp_pipeline.sources.locations import file_name_of
 from lfp_pipeline.sources.written_location import resolve_location, shown_location
 
+_IGNORED = "ignored by its name"
+
 
 @dataclass(frozen=True)
 class Target:
@@ -52,7 +54,7 @@ def find_targets(
 
     Raises:
         OperationRefusedError: there is no such file, or two files have the same name.
-        LandingError: a location is wrong, or has a secret in it.
+        UsageProblem: a location is malformed, or has a secret in it.
     """
     finder = _Finder(engine, log)
     targets = [target for text in texts for target in finder.targets_of(text)]
@@ -105,6 +107,9 @@ class _Finder:
             yield from self._in_inbox(whole.relative_to(self._inbox).as_posix(), text)
         elif path.is_dir():
             yield from self._in_folder(whole)
+        elif not path.is_file():
+            msg = f"{text} is no regular file."
+            raise OperationRefusedError(msg)
         else:
             yield Target(path.name, LocalFile(path.absolute()))
 
@@ -113,8 +118,10 @@ class _Finder:
         left_out = _left_out(self._listing)
         if name in self._files:
             found = [self._files[name]]
-        elif reasons := [left_out[at] for at in _with_folders_above(name) if at in left_out]:
-            msg = f"{text} cannot be ingested now: {reasons[0]}. `lfp status` says what to do."
+        elif entries := [at for at in _with_folders_above(name) if at in left_out]:
+            reason = left_out[entries[0]]
+            do = f"Rename {entries[0]}" if reason == _IGNORED else "`lfp status` says what to do"
+            msg = f"{text} cannot be ingested now: {reason}. {do}."
             raise OperationRefusedError(msg)
         else:
             inside = "" if name == "." else f"{name}/"
@@ -175,7 +182,7 @@ def _left_out(listing: Listing) -> dict[str, str]:
     return {
         **{entry.name.rstrip("/"): entry.reason for entry in listing.skipped},
         **dict.fromkeys(listing.still_writing, "a program is still writing it"),
-        **{name.rstrip("/"): "ignored by its name" for name in listing.ignored},
+        **{name.rstrip("/"): _IGNORED for name in listing.ignored},
     }
 
 
@@ -195,11 +202,12 @@ def _elsewhere(engine: Engine, text: str) -> Target:
         )
         raise OperationRefusedError(msg)
     try:
-        location = resolve_location(text)
+        source = engine.catalog.source_at(resolve_location(text))
     except ValueError as error:
         msg = f"The location is not read: {error}."
-        raise LandingError(msg, permanent=True) from None
-    source = engine.catalog.source_at(location)
+        raise UsageProblem(msg) from None
+    except LandingError as error:
+        raise UsageProblem(str(error)) from None
     return Target(_file_name(source), source, location=text)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import wraps
+from functools import cached_property, wraps
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -32,14 +32,14 @@ def engine_of_project(*, read_only: bool = False) -> "Engine":
 
 
 @dataclass(frozen=True)
-class Mode:
-    """How a command runs its operation, and prints the report."""
+class OperationCall:
+    """A call of an operation by a command, with the options that all operations have."""
 
     is_dry_run: bool
     as_json: bool
     verbose: bool
 
-    @property
+    @cached_property
     def engine(self) -> "Engine":
         """The engine of the project; a dry run changes nothing by it."""
         return engine_of_project(read_only=self.is_dry_run)
@@ -98,7 +98,7 @@ class Mode:
 
 
 def operation(doing: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command the options of all operations, which it gets as its `mode`.
+    """Give a command the options of all operations, which it gets as its `call`.
 
     The first line on stderr says what the command does, before anything slow is imported.
 
@@ -110,7 +110,7 @@ def operation(doing: str) -> Callable[[Callable[..., None]], Callable[..., None]
         @wraps(command)
         def run(*, is_dry_run: bool, as_json: bool, verbose: bool, **arguments: Any) -> None:  # noqa: ANN401
             say(doing.format(**arguments) + " (dry run)" * is_dry_run)
-            command(**arguments, mode=Mode(is_dry_run, as_json, verbose))
+            command(**arguments, call=OperationCall(is_dry_run, as_json, verbose))
 
         return dry_run_option(json_option(verbose_option(run)))
 

@@ -2,7 +2,7 @@
 
 import click
 
-from lfp_pipeline.cli.operate import Mode, operation, yes_option
+from lfp_pipeline.cli.operate import OperationCall, operation, yes_option
 from lfp_pipeline.cli.output import confirm, examples
 from lfp_pipeline.cli.param_types import Number
 
@@ -23,11 +23,11 @@ from lfp_pipeline.cli.param_types import Number
 )
 @yes_option
 @operation("Pruning the raw zone")
-def command(*, older_than: float, include_needed: bool, yes: bool, mode: Mode) -> None:
+def command(*, older_than: float, include_needed: bool, yes: bool, call: OperationCall) -> None:
     """Delete the bytes of old deliveries that the tables no longer need; their records stay."""
     from lfp_pipeline.operations.prune import prune_raw
 
-    if include_needed and not mode.is_dry_run:
+    if include_needed and not call.is_dry_run:
         confirm("Delete bytes that a rebuild needs?", yes=yes)
     options = {"older_than_days": older_than, "include_needed": include_needed}
-    mode.run("prune_raw", "prune", prune_raw, options)
+    call.run("prune_raw", "prune", prune_raw, options)

@@ -22,7 +22,7 @@ def command(*, as_json: bool, verbose: bool) -> None:
     run_id = None
     summary = f"Nothing to publish: {published.path} is up to date."
     if not published.warehouse.exists:
-        summary = "Nothing to publish: there are no tables yet. Run lfp ingest."
+        summary = "Nothing to publish: there are no tables yet. Run `lfp ingest`."
     elif published.is_stale:
         run = run_job("publish_tables", verbose=verbose)
         run.exit_if_failed()

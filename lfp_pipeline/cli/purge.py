@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lfp_pipeline.cli.completion import complete_file
-from lfp_pipeline.cli.operate import Mode, operation, yes_option
+from lfp_pipeline.cli.operate import OperationCall, operation, yes_option
 from lfp_pipeline.cli.output import UsageProblem, confirm, examples
 from lfp_pipeline.cli.param_types import Number, Text
 
@@ -50,7 +50,7 @@ def command(
     older_than: float | None,
     everything: bool,
     yes: bool,
-    mode: Mode,
+    call: OperationCall,
 ) -> None:
     """Delete products: by skus, by file, by age, or all.
 
@@ -67,15 +67,15 @@ def command(
     if skus_from and not listed:
         msg = "The file of --skus-from has no sku."
         raise UsageProblem(msg)
-    if not mode.is_dry_run and (everything or (not listed and sys.stdin.isatty())):
+    if not call.is_dry_run and (everything or (not listed and sys.stdin.isatty())):
         confirm("Delete all products that this selects? (--dry-run counts them)", yes=yes)
     options = {
         "skus": listed,
-        "partition": require_partition(mode.engine, file) if file else None,
+        "partition": require_partition(call.engine, file) if file else None,
         "older_than_days": older_than,
         "everything": everything,
     }
-    mode.run("purge_products", "purge", _purge, options)
+    call.run("purge_products", "purge", _purge, options)
 
 
 def _lines(path: str) -> list[str]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lfp_pipeline.cli.completion import complete_among
-from lfp_pipeline.cli.operate import Mode, delivery_argument, operation
+from lfp_pipeline.cli.operate import OperationCall, delivery_argument, operation
 from lfp_pipeline.cli.output import examples
 
 if TYPE_CHECKING:
@@ -30,7 +30,9 @@ def _can_be_reinstated(landed: "Landed") -> bool:
     help="Read the delivery with the present settings, whatever it was merged with.",
 )
 @operation("Reinstating {delivery}")
-def command(delivery: str, *, latest: bool, use_present_settings: bool, mode: Mode) -> None:
+def command(
+    delivery: str, *, latest: bool, use_present_settings: bool, call: OperationCall
+) -> None:
     """Merge a reverted or dismissed delivery again, as if it had just arrived.
 
     Of a merged delivery whose rejected rows are dismissed, the dismissal is taken back.
@@ -40,6 +42,6 @@ def command(delivery: str, *, latest: bool, use_present_settings: bool, mode: Mo
     """
     from lfp_pipeline.operations.revert import reinstate_delivery, require_to_reinstate
 
-    found = mode.find(delivery, latest=latest, among=_can_be_reinstated, check=require_to_reinstate)
+    found = call.find(delivery, latest=latest, among=_can_be_reinstated, check=require_to_reinstate)
     options = {"delivery_id": found.delivery_id, "use_present_settings": use_present_settings}
-    mode.run("revert_delivery", "revert", reinstate_delivery, options, reinstate=True)
+    call.run("revert_delivery", "revert", reinstate_delivery, options, reinstate=True)

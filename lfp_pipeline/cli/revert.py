@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lfp_pipeline.cli.completion import complete_among
-from lfp_pipeline.cli.operate import Mode, delivery_argument, operation
+from lfp_pipeline.cli.operate import OperationCall, delivery_argument, operation
 from lfp_pipeline.cli.output import examples
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def command(
     latest: bool,
     ignore_pruned_history: bool,
     use_present_settings: bool,
-    mode: Mode,
+    call: OperationCall,
 ) -> None:
     """Undo a delivery, as if it had never come.
 
@@ -51,10 +51,10 @@ def command(
     """
     from lfp_pipeline.operations.revert import require_not_reverted, revert_delivery
 
-    found = mode.find(delivery, latest=latest, among=_is_merged, check=require_not_reverted)
+    found = call.find(delivery, latest=latest, among=_is_merged, check=require_not_reverted)
     options = {
         "delivery_id": found.delivery_id,
         "ignore_pruned_history": ignore_pruned_history,
         "use_present_settings": use_present_settings,
     }
-    mode.run("revert_delivery", "revert", revert_delivery, options)
+    call.run("revert_delivery", "revert", revert_delivery, options)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]i?B)")
+_NAME_CELLS = 40
 _WITHOUT_WIDTH = {"Mn", "Me", "Cf"}
 _WIDE = {"F", "W"}
 _POWERS = {"K": 1, "M": 2, "G": 3, "T": 4}
@@ -76,6 +77,11 @@ def cut_inside(text: str, cells: int) -> str:
         return text
     end = (cells - 1) // 2
     return f"{_beginning(text, cells - 1 - end)}…{_ending(text, end)}"
+
+
+def short_name(text: str) -> str:
+    """Return a name in one line, with the middle of a long one left out."""
+    return cut_inside(printable(text), _NAME_CELLS)
 
 
 def _cells(character: str) -> int:

@@ -22,7 +22,6 @@ from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import OperationRefusedError
 from lfp_pipeline.model.table_spec import COLUMN_LIST
 from lfp_pipeline.operations import Report
-from lfp_pipeline.warehouse.ledger import note_operation
 from lfp_pipeline.warehouse.writer_lock import WriterLock
 
 # The rows and the text columns of each table. Texts are quoted, so that other programs do not
@@ -133,7 +132,7 @@ def _apply(engine: Engine, files: Sequence[_File], log: logging.Logger) -> Repor
     written = ", ".join(f"{name} ({format_size(size)})" for name, size in sizes.items())
     summary = f"Exported {_row_counts(products, names)} to {folder}: {written}."
     figures = {"products": products, "names": names, "last_merged_at": f"{last_merged_at} UTC"}
-    note_operation(engine.warehouse, "export_tables", started, summary, log)
+    engine.published.note_operation("export_tables", started, summary, log)
     return Report(summary, figures | sizes)
 
 

@@ -143,9 +143,10 @@ class _Plan:
         """Return the numbers and the first skus as a sentence."""
         if not self.products:
             skus = preview(self.first_skus, self.skus, _SHOWN_SKUS)
+            do_not = "would not" if verb == "would be" else "do not"
             return (
                 f"No products {verb} deleted: none has a sku of these: {skus}. Older files that "
-                "arrive later do not add them."
+                f"arrive later {do_not} add them."
             )
         text = f"{self.products:,} of {self.all_products:,} products {verb} deleted"
         text += f". Skus: {preview(self.first_skus, self.skus, _SHOWN_SKUS)}."

@@ -67,7 +67,7 @@ class _Plan:
             f"Would read {pluralize(number, 'delivery')} of {format_size(size)} into a new "
             f"database beside {engine.warehouse.location} "
             f"({format_size(engine.warehouse.size_bytes)}; {format_size(engine.free_bytes)} are "
-            "free), and replace the old database. Run verify first to check the raw files."
+            "free), and replace the old database. Run `lfp verify` first to check the raw files."
         )
         summary += " Needs --allow-data-loss." if problems else ""
         return Report(summary, {"deliveries": number, "size_bytes": size}, tuple(problems))

@@ -9,7 +9,7 @@ from functools import partial
 from itertools import islice
 from typing import TypeVar
 
-from lfp_pipeline.common.text import cut_inside, printable
+from lfp_pipeline.common.text import short_name
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.ingest.delivery_warnings import (
@@ -26,7 +26,6 @@ from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.sources.inbox import InboxFile
 
 _SHOWN = 10
-_NAME_CELLS = 45
 
 _Candidate = TypeVar("_Candidate")
 
@@ -87,7 +86,7 @@ def _of_row(
 
 
 def _label(delivery: Delivery) -> str:
-    return cut_inside(printable(delivery.label), _NAME_CELLS)
+    return short_name(delivery.label)
 
 
 def _of_older_version(engine: Engine, file: InboxFile, landed: Landed) -> str | None:

@@ -6,13 +6,13 @@ from datetime import UTC, datetime
 
 from lfp_pipeline.common.text import (
     cell_count,
-    cut_inside,
     format_size,
     lfp_command,
     padded,
     pluralize,
     preview,
     printable,
+    short_name,
     shortened,
 )
 from lfp_pipeline.model.delivery import labels
@@ -53,7 +53,6 @@ _IGNORED_ADVICE = (
 _SHOWN_NOTES = 5
 _NOTE_CHARACTERS = 200
 _REASON_CHARACTERS = 120
-_NAME_CELLS = 40
 
 
 def render_status(state: StatusReport) -> str:
@@ -82,11 +81,11 @@ def render_status(state: StatusReport) -> str:
 
 
 def _pending(state: StatusReport) -> list[str]:
-    files = [f"{_name(file.name)} ({format_size(file.size_bytes)})" for file in state.pending]
+    files = [f"{short_name(file.name)} ({format_size(file.size_bytes)})" for file in state.pending]
     landed = _labels(state, [delivery.delivery_id for delivery in state.pending_deliveries])
     groups = (
         (files, "in the inbox, not merged"),
-        (list(map(_name, state.still_writing)), "in the inbox, still being written"),
+        (list(map(short_name, state.still_writing)), "in the inbox, still being written"),
         (list(landed.values()), "landed, not merged"),
     )
     lines = [f"{len(names):,} {what}: {preview(names)}" for names, what in groups if names]
@@ -112,7 +111,7 @@ def _left_out(state: StatusReport) -> list[str]:
 
 def _running(state: StatusReport) -> list[str]:
     lines = [
-        f"run {run_id[:8]} ({_name(what)}) for {_duration(state.now - started)}"
+        f"run {run_id[:8]} ({short_name(what)}) for {_duration(state.now - started)}"
         for run_id, what, started in state.runs
     ]
     if state.writer:
@@ -122,7 +121,7 @@ def _running(state: StatusReport) -> list[str]:
 
 
 def _process(process: LockHolder) -> str:
-    return str(replace(process, purpose=_name(process.purpose)))
+    return str(replace(process, purpose=short_name(process.purpose)))
 
 
 def _unpublished(state: StatusReport) -> list[str]:
@@ -155,19 +154,14 @@ def _feeds(state: StatusReport) -> list[str]:
     return [*lines, _FEED_ADVICE] if lines else []
 
 
-def _name(text: str) -> str:
-    """Return a name in one line, with the middle of a long one left out."""
-    return cut_inside(printable(text), _NAME_CELLS)
-
-
 def _names(names: Sequence[str]) -> str:
-    return preview(list(map(_name, names)))
+    return preview(list(map(short_name, names)))
 
 
 def _labels(state: StatusReport, ids: Sequence[str]) -> dict[str, str]:
     """Return a short name of each delivery, in few cells."""
     files = {id_: state.files.get(id_, id_.partition("#")[0]) for id_ in ids}
-    return {id_: _name(label) for id_, label in labels(files).items()}
+    return {id_: short_name(label) for id_, label in labels(files).items()}
 
 
 def _latest(state: StatusReport) -> list[str]:
@@ -219,7 +213,9 @@ def _sizes(state: StatusReport) -> list[str]:
         lines[-1] += f", {to_fix:,} of them to fix: `lfp rejects` writes them as CSV files"
     text = f"As of {_time(tables.as_of)} UTC, {age} ago, from {tables.source}"
     if state.is_stale:
-        text += "; changed since: `lfp publish` publishes the changes now"
+        text += "; changed since"
+    if state.is_stale and not state.unpublished:  # Else, the advice is there.
+        text += ": `lfp publish` publishes the changes now"
     return [*lines, f"{text}."]
 
 

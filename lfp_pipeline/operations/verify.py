@@ -27,7 +27,7 @@ from lfp_pipeline.raw_zone.status_notes import last_recorded_status
 from lfp_pipeline.reading.options import Rereading
 from lfp_pipeline.warehouse.database_swap import differing_rows, take_snapshot
 from lfp_pipeline.warehouse.invariants import violations
-from lfp_pipeline.warehouse.ledger import all_entries, note_operation
+from lfp_pipeline.warehouse.ledger import all_entries
 from lfp_pipeline.warehouse.schema import VERSION, schema_version
 
 _NOTING_SECONDS = 2.0
@@ -105,7 +105,7 @@ def _apply(engine: Engine, log: logging.Logger, *, full: bool) -> Report:
         f"{pluralize(len(problems), 'problem')}. Checked: all tables, {raw_files}"
         f"{', and a rebuild' if full else ''}. Pending: {pluralize(pending, 'delivery')}."
     )
-    note_operation(engine.warehouse, "verify", started, summary, log)
+    engine.published.note_operation("verify", started, summary, log)
     figures = {
         "problems": len(problems),
         "raw_files": len(inventory.kept),

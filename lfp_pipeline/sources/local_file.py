@@ -43,7 +43,7 @@ class LocalFile:
         """
         with translating_read_errors(self.name):
             if not S_ISREG(self.path.stat().st_mode):  # A pipe or device may never end.
-                msg = f"{self.name} is not a file: only regular files are read."
+                msg = f"{self.name} is no regular file."
                 raise LandingError(msg, permanent=True)
             with open(self.path, "rb", opener=_open_nonblocking) as file:
                 fetched = copy_stable_file(file, self.name, sink, on_progress, self.path.stat)

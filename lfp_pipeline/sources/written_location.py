@@ -120,13 +120,15 @@ def resolve_location(location: str) -> Location:
 def shown_location(location: str) -> str:
     """Return what can be shown of a location as it is written: a malformed one may have secrets.
 
-    Shown are the scheme and the host of a URL, and the path of anything else; nothing of a location
-    with an @ and a colon, because user info and queries may contain any character.
+    Shown are the scheme and the host of a URL, and the path of anything else, with `...` for the
+    rest; nothing of a location with an @ and a colon, because user info and queries may contain any
+    character.
     """
     if "@" in location and ":" in location:
         return "a location"
     url = _SCHEME_AND_HOST.match(location)
-    return printable(_NO_PORT.sub("", url[0] if url else re.split("[?#;]", location)[0]))
+    shown = _NO_PORT.sub("", url[0] if url else re.split("[?#;]", location)[0])
+    return printable(shown) + "..." * (shown != location)
 
 
 def _variables(text: str) -> set[str]:

@@ -4,7 +4,6 @@ The table `deliveries` has one row for each delivery, also for an operation on a
 The table `operations` has one row for each operation on the warehouse as a whole.
 """
 
-import logging
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
@@ -13,10 +12,8 @@ from typing import Any
 import duckdb
 
 from lfp_pipeline.common.clock import utc_now
-from lfp_pipeline.errors import LfpError, user_message
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.model.ledger_entry import ROW_COLUMNS, STATUSES, LedgerEntry, RowCounts, Status
-from lfp_pipeline.warehouse.backend import Backend
 
 _OF_DELIVERIES = "WHERE delivery_id IN (SELECT unnest($delivery_ids::VARCHAR[]))"
 
@@ -143,18 +140,6 @@ def record_operation(
     """Write that an operation has ended, and what it has done."""
     row = [operation, started_at, utc_now(), summary]
     connection.execute("INSERT INTO warehouse.operations VALUES ($1, $2, $3, $4)", row)
-
-
-def note_operation(
-    warehouse: Backend, operation: str, started_at: datetime, summary: str, log: logging.Logger
-) -> None:
-    """Record an operation that is done; log a warning where that is not possible."""
-    try:
-        with warehouse.session(f"recording {operation}", log) as connection:
-            record_operation(connection, operation, started_at, summary)
-    except (LfpError, duckdb.Error, OSError) as error:
-        message = "%s is done, but the table operations does not record it: %s"
-        log.warning(message, operation, user_message(error))
 
 
 def _row_of(delivery: Delivery, entry: LedgerEntry, attempts: int) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 import duckdb
@@ -24,13 +25,13 @@ from lfp_pipeline.common.atomic_files import (
     write_file,
 )
 from lfp_pipeline.common.backoff import Backoff, is_backing_off
-from lfp_pipeline.common.duckdb_tools import attach, write_ahead_logs
+from lfp_pipeline.common.duckdb_tools import attach, defer_checkpoints, write_ahead_logs
 from lfp_pipeline.common.text import pluralize
-from lfp_pipeline.errors import RebuildIncompleteError
+from lfp_pipeline.errors import LfpError, RebuildIncompleteError, user_message
 from lfp_pipeline.raw_zone.pending import pending_deliveries
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.warehouse.backend import Backend, State
-from lfp_pipeline.warehouse.ledger import statuses
+from lfp_pipeline.warehouse.ledger import record_operation, statuses
 from lfp_pipeline.warehouse.schema import database_id
 from lfp_pipeline.warehouse.writer_lock import WriterLock
 
@@ -153,6 +154,25 @@ class PublishedCopy:
             known = statuses(connection)
         pending = pending_deliveries(self.raw_zone.index, id_, log) if id_ != copied_id else []
         return sum(delivery.delivery_id not in known for delivery in pending)
+
+    def note_operation(
+        self, operation: str, started_at: datetime, summary: str, log: logging.Logger
+    ) -> None:
+        """Record an operation that is done; log a warning where that is not possible.
+
+        A current copy stays current: it lacks only this record, until other tables change.
+        """
+        try:
+            with self.warehouse.lock.held(f"recording {operation}", log):
+                with self.warehouse.locked_session(log) as connection:
+                    defer_checkpoints(connection)
+                    is_current = not self.is_stale
+                    record_operation(connection, operation, started_at, summary)
+                if is_current:
+                    self._save(replace(self.last, copied=self.warehouse.state))
+        except (LfpError, duckdb.Error, OSError) as error:
+            message = "%s is done, but the table operations does not record it: %s"
+            log.warning(message, operation, user_message(error))
 
     @contextmanager
     def session(self) -> Iterator[duckdb.DuckDBPyConnection]:

@@ -48,11 +48,6 @@ def typed(lfp: CommandLine) -> "Bash":
     revert_delivery(lfp.engine, found["gone.csv"].delivery_id, LOG)
     for name in ("bad two.csv", "other half.csv"):
         dismiss_delivery(lfp.engine, found[name].delivery_id, LOG)
-    (lfp.folder / "bin").mkdir()
-    program = lfp.folder / "bin" / "lfp"
-    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m lfp_pipeline "$@"\n')
-    program.chmod(0o755)
-    (lfp.folder / "rc").write_text(_BASH)
     return Bash(lfp)
 
 
@@ -61,6 +56,11 @@ class Bash:
 
     def __init__(self, lfp: CommandLine) -> None:
         self._lfp = lfp
+        (lfp.folder / "bin").mkdir()
+        program = lfp.folder / "bin" / "lfp"
+        program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m lfp_pipeline "$@"\n')
+        program.chmod(0o755)
+        (lfp.folder / "rc").write_text(_BASH)
 
     def __call__(self, *lines: str) -> list[str]:
         """Type lines, with tabs; return the arguments of each command."""
@@ -112,3 +112,11 @@ def test_names_are_quoted_and_those_of_the_command_are_offered(typed: "Bash"):
         "lfp reins\t": "<reinstate>",
     }
     assert typed(*lines) == list(lines.values())
+
+
+def test_a_name_that_looks_like_an_option_gets_two_dashes_before_it(lfp: CommandLine):
+    drop(lfp.data / "inbox", "-my shop.csv", f"{HEADER}s1,Ann,x\n")
+    ingest(lfp.engine)
+    lines = ("lfp revert \t", "lfp revert -- \t", "lfp revert -- -m\t", "lfp revert --dr\t -- \t")
+    name = "<--><-my shop.csv>"
+    assert Bash(lfp)(*lines) == [f"<revert>{name}"] * 3 + [f"<revert><--dry-run>{name}"]

@@ -3,6 +3,8 @@
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
@@ -14,6 +16,8 @@ from lfp_pipeline.cli.dagster_home import dagster_home, main, prepared_home
 from lfp_pipeline.cli.main import main as lfp
 from lfp_pipeline.common.project_folder import TEMPLATES
 from lfp_pipeline.errors import SettingsError
+from testing.command_line import WITHOUT_PRIVILEGES, CommandLine, needs_permissions
+from testing.command_line import start as start_command
 from testing.processes import PROJECT, finish, start
 
 pytestmark = pytest.mark.slow  # Each starts processes.
@@ -219,3 +223,45 @@ def test_without_a_project_the_message_names_the_command_that_makes_one(tmp_path
     assert process.returncode == 1
     assert "is in no project (no lfp.toml). `lfp init` makes it one." in errors
     assert list((tmp_path / "empty").iterdir()) == []
+
+
+@needs_permissions
+@pytest.mark.parametrize("unwritable", [".", "history/runs", "schedules/schedules.db"])
+def test_a_home_that_may_not_be_written_is_named_with_what_to_do(
+    lfp: CommandLine, unwritable: str
+) -> None:
+    path = lfp.home / unwritable
+    path.chmod(0o555 if path.is_dir() else 0o444)
+    commands = [start_command(name, wrapper=WITHOUT_PRIVILEGES) for name in ("verify", "dev")]
+    try:
+        for process in commands:
+            out, err = process.communicate(timeout=120)
+            assert (process.returncode, out) == (1, ""), err
+            message = err.splitlines()[-1]
+            assert f"The Dagster home {lfp.home} cannot be used" in message
+            assert f"may not write {path}. " in message
+            assert f"sudo chown -R {os.getuid()} {lfp.home};" in message
+            assert "DAGSTER_HOME" in message
+            assert len(err.splitlines()) <= 3
+    finally:
+        path.chmod(0o755)
+        for process in commands:
+            process.kill()
+
+
+@needs_permissions
+def test_a_home_whose_databases_are_elsewhere_needs_no_write_access(empty_project: Path) -> None:
+    """As one with a database server, which a user has prepared."""
+    home = prepared_home()
+    shutil.rmtree(home / "history")
+    shutil.rmtree(home / "schedules")
+    home.chmod(0o555)
+    code = "import os, sys; os.chdir(sys.argv[1]); from lfp_pipeline.cli.dagster_home import *;"
+    process = subprocess.run(
+        [*WITHOUT_PRIVILEGES, sys.executable, "-c", f"{code} prepared_home()", str(empty_project)],
+        env={**os.environ, "DAGSTER_HOME": "", "PYTHONPATH": str(PROJECT)},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode == 0, process.stderr

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from lfp_pipeline.model.partition_key import PURGES
 from lfp_pipeline.sources.catalog import SourceCatalog
 from lfp_pipeline.sources.inbox import Listing
 from lfp_pipeline.sources.local_file import LocalFile
-from testing.command_line import CommandLine, Ended, start
+from testing.command_line import WITHOUT_PRIVILEGES, CommandLine, Ended, needs_permissions, start
 from testing.dagster_project import NAME_COUNTS, NO_SKU, PRODUCTS, drop, query
 from testing.engine import LOG, land
 from testing.expected_tables import File, expected_name_counts, expected_products
@@ -105,10 +104,28 @@ def test_files_and_folders_outside_the_inbox_land_in_one_run(lfp: CommandLine):
     assert len(lfp.runs()) == 1
     assert len(query(lfp.data, PRODUCTS)) == 3
     again = files_of(lfp.done("ingest", str(one), "--json"))
-    assert again["a.csv"]["status"] == "already merged"
-    assert again["a.csv"]["rows"]["inserted"] == 2
     assert again["a.csv"]["run_id"] is None
     assert len(lfp.runs()) == 1
+
+
+def test_a_dry_run_and_an_ingest_show_the_same_of_what_was_merged_or_reverted_before(
+    lfp: CommandLine,
+):
+    lfp.drop(A, B)
+    lfp.done("ingest")
+    lfp.done("revert", "a.csv")
+    command = ("ingest", "a.csv", "b.csv")
+    planned, ended = (lfp.done(*command, *more) for more in (["--dry-run"], []))
+    assert [line.split() for line in ended.out.splitlines()] == [
+        ["file", "status", "read", "seconds"],
+        ["a.csv", "already", "reverted"],
+        ["b.csv", "already", "merged"],
+    ]
+    assert planned.out == ended.out
+    for found in (files_of(lfp.done(*command, *more, "--json")) for more in (["--dry-run"], [])):
+        for name, expected in (("a.csv", "already reverted"), ("b.csv", "already merged")):
+            file = found[name]
+            assert (file["status"], file["rows"], file["seconds"]) == (expected, None, None)
 
 
 def test_another_name_is_another_file(lfp: CommandLine):
@@ -149,7 +166,7 @@ def test_a_secret_in_a_url_reaches_neither_instance_nor_data_nor_messages(
         assert any(SECRET in request["path"] for request in server.requests)
         assert SECRET not in ended.out + ended.err
         refused = lfp("ingest", server.url(f"/c.csv?password={SECRET}"))
-        assert refused.code == 1
+        assert refused.code == 2
         assert SECRET not in refused.out + refused.err
         assert len(refused.err.splitlines()) <= 3
     assert {delivery.partition_key for delivery in lfp.engine.raw_zone.all_deliveries()} == {
@@ -168,7 +185,11 @@ def test_user_errors_print_at_most_three_lines(lfp: CommandLine):
             server.url("/x.csv"): (1, "404"),
             "http://10.1.2.3/x.csv": (1, "LFP_ALLOWED_HOSTS"),
             server.url("/"): (2, "--as NAME"),
-            "gopher://host/x.csv": (1, "gopher:// is not supported"),
+            "gopher://host/x.csv": (2, "gopher:// is not supported"),
+            "h/x?token=secret": (3, "There is no file h/x..., neither"),
+            "prices?.csv": (3, "There is no file prices..., neither"),
+            "user:secret/x": (2, "user... is neither a file nor a URL"),
+            "/dev/null": (3, "/dev/null is no regular file.\n"),
         }
         for argument, (code, text) in wrong.items():
             ended = lfp("ingest", argument)
@@ -318,16 +339,8 @@ def test_many_names_list_the_inbox_once(lfp: CommandLine, monkeypatch: pytest.Mo
     assert len(listed) == 1
 
 
-WITHOUT_PRIVILEGES = (
-    ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.getuid() == 0 else []
-)
-"""Makes a process of root one that permissions hold for."""
-
-
 @pytest.mark.slow
-@pytest.mark.skipif(
-    bool(WITHOUT_PRIVILEGES) and not shutil.which("setpriv"), reason="root may read everything"
-)
+@needs_permissions
 def test_a_file_that_cannot_be_read_is_one_line_and_stops_no_other(lfp: CommandLine):
     write(lfp.data / "inbox" / "in.csv", A).chmod(0)
     write(lfp.folder / "out.csv", A).chmod(0)
@@ -362,13 +375,15 @@ def test_what_is_no_file_or_left_out_is_refused_with_the_reason(
     (lfp.folder / "out").mkdir()
     for pipe in (inbox / "p.csv", inbox / "sub" / "q.csv", lfp.folder / "out" / "r.csv"):
         os.mkfifo(pipe)
-    (inbox / ".hidden.csv").write_bytes(A.content)
+    write(inbox / ".hidden.csv", A)
+    write(inbox / ".sub" / "s.csv", A)
     for name, code, reason in (
         ("p.csv", 3, "cannot be ingested now: a pipe."),
-        (".hidden.csv", 3, "cannot be ingested now: ignored by its name."),
+        (".hidden.csv", 3, "now: ignored by its name. Rename .hidden.csv.\n"),
+        ("data/inbox/.sub/s.csv", 3, "now: ignored by its name. Rename .sub.\n"),
         ("data/inbox/sub", 3, "has no file that can be ingested now: sub/q.csv (a pipe)."),
         ("out", 3, "has no file that can be ingested now: r.csv (a pipe)."),
-        ("out/r.csv", 1, "is not a file: only regular files are read."),
+        ("out/r.csv", 3, "out/r.csv is no regular file.\n"),
     ):
         ended = lfp("ingest", name, *dry_run)
         assert (ended.code, reason in ended.err) == (code, True), ended.err

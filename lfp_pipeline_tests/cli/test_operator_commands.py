@@ -5,6 +5,8 @@ import re
 import duckdb
 import pytest
 
+from lfp_pipeline.cli import operate
+from lfp_pipeline.engine import Engine
 from testing.command_line import CommandLine
 from testing.dagster_project import NAME_COUNTS, NO_SKU, PRODUCTS, drop, query
 from testing.engine import tables
@@ -219,3 +221,16 @@ def test_wrong_arguments_are_usage_errors_without_a_traceback(lfp: CommandLine):
         ended = lfp(*command)
         assert (ended.code, ended.out) == (2, "")
         assert "Error: " in ended.err
+
+
+def test_a_command_builds_one_engine(stocked: CommandLine, monkeypatch: pytest.MonkeyPatch):
+    built = []
+    build = operate.engine_of_project
+
+    def counted(*, read_only: bool) -> Engine:
+        built.append(read_only)
+        return build(read_only=read_only)
+
+    monkeypatch.setattr(operate, "engine_of_project", counted)
+    stocked.done("revert", "a.csv", "--dry-run")
+    assert built == [True]

@@ -45,11 +45,8 @@ def test_no_secret_of_an_argument_is_shown(lfp: CommandLine, start: str):
     leaks = []
     for location in LOCATIONS[start]:
         ended = lfp("ingest", "--as", "a.csv", "--", location)
-        first, *reason = ended.err.splitlines()
-        # The location was read as one: what could show a secret was reached.
-        assert first == f"Looking at {shown_location(location) or 'the inbox'}"
-        assert ended.code != 0, location
-        assert reason, location
+        assert ended.code in ({1, 2} if ":" in location else {3}), location
+        assert "Usage:" not in ended.err, location  # No option was wrong: the location was read.
         if MARK in ended.out + ended.err:
             leaks.append(f"{location!r}: {ended.out}{ended.err}")
     assert not leaks, "\n".join(leaks)
@@ -58,15 +55,16 @@ def test_no_secret_of_an_argument_is_shown(lfp: CommandLine, start: str):
 @pytest.mark.parametrize(
     ("location", "shown"),
     [
-        ("https://example.com:8080/a/b.csv?x=1#y", "https://example.com:8080"),
-        ("https://[::1]:80/a;x/b.csv", "https://[::1]:80"),
+        ("https://example.com:8080/a/b.csv?x=1#y", "https://example.com:8080..."),
+        ("https://[::1]:80/a;x/b.csv", "https://[::1]:80..."),
+        ("https://example.com", "https://example.com"),
         (f"https://user:pa?{MARK}@host/x.csv", "a location"),
         (f"user:{MARK}@host/x.csv", "a location"),
-        (f"https://host/{MARK}/x.csv#token={MARK}", "https://host"),
-        (f"https://host;{MARK}/x", "https://host"),
-        (f"https://host:{MARK}/x", "https://host"),
-        (f"s3:bucket?{MARK}", "s3"),
-        (f"host/path?token={MARK}", "host/path"),
+        (f"https://host/{MARK}/x.csv#token={MARK}", "https://host..."),
+        (f"https://host;{MARK}/x", "https://host..."),
+        (f"https://host:{MARK}/x", "https://host..."),
+        (f"s3:bucket?{MARK}", "s3..."),
+        (f"host/path?token={MARK}", "host/path..."),
         ("a@b.csv", "a@b.csv"),
         ("../b.csv", "../b.csv"),
     ],

@@ -331,6 +331,12 @@ def test_the_tables_are_read_from_the_published_copy(project: Project) -> None:
     (project.engine.ingest(project.engine.land(copy_of(project, B), B.key, LOG), LOG))
     _, text = status_of(project)
     assert section(text, "Not published yet") == [f"1 merged: {label(B)}", PUBLISH]
+    assert section(text, "Tables")[-1].endswith("from the published copy; changed since.")
+    project.engine.published.publish(LOG)
+    with duckdb.connect(project.data / "products.duckdb") as connection:
+        connection.execute("UPDATE products SET name = upper(name)")
+    _, text = status_of(project)
+    assert "Not published" not in text
     advice = "changed since: `lfp publish` publishes the changes now."
     assert section(text, "Tables")[-1].endswith(f"from the published copy; {advice}")
 

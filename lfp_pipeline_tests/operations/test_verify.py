@@ -1,6 +1,7 @@
 """Damage in the tables or the raw zone is found, and reported with advice."""
 
 import errno
+import logging
 import os
 import shutil
 import sqlite3
@@ -8,6 +9,7 @@ import threading
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import dagster as dg
@@ -18,7 +20,9 @@ from lfp_pipeline.engine import Engine
 from lfp_pipeline.ingest import batch_merge
 from lfp_pipeline.ingest.ingest import ingest
 from lfp_pipeline.model.delivery import Delivery
+from lfp_pipeline.operations import Report
 from lfp_pipeline.operations import verify as verification
+from lfp_pipeline.operations.export import export_tables
 from lfp_pipeline.operations.prune import prune_raw
 from lfp_pipeline.operations.purge import Selection, purge_products
 from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
@@ -85,6 +89,29 @@ def assert_found(engine: Engine, *expected: str) -> None:
         *expected
     ]
     assert all(problem.endswith(".") for problem in found)
+
+
+@pytest.mark.parametrize("operate", [verify, partial(export_tables, formats=["csv"])])
+def test_what_changes_no_table_leaves_a_current_copy_current(
+    engine: Engine, operate: Callable[[Engine, logging.Logger], Report]
+) -> None:
+    engine.published.publish(LOG)
+    published = engine.published.last
+    operate(engine, LOG)
+    assert not engine.published.is_stale
+    assert engine.published.publish(LOG) is None
+    assert replace(engine.published.last, copied=published.copied) == published
+    engine.ingest(land(engine, File("new.csv", 9_000_000, (("n1", "New", ""),))), LOG)
+    assert verify(engine, LOG).problems == ()
+    assert engine.published.is_stale
+    assert engine.published.publish(LOG)
+    with engine.published.session() as connection:
+        assert connection.execute("SELECT count(*) FROM products WHERE sku = 'n1'").fetchall() == [
+            (1,)
+        ]
+        logged = connection.execute("FROM operations").fetchall()
+    assert logged == query(engine.settings.data_dir, "FROM operations")
+    assert len(logged) >= 2
 
 
 @pytest.mark.parametrize("full", [False, True])

@@ -369,7 +369,11 @@ def test_a_file_that_changes_meanwhile_does_not_land(
 
 @pytest.mark.parametrize(
     ("make", "message"),
-    [(Path.absolute, "No such file"), (Path.mkdir, "is not a file"), (os.mkfifo, "is not a file")],
+    [
+        (Path.absolute, "No such file"),
+        (Path.mkdir, "is no regular file"),
+        (os.mkfifo, "is no regular file"),
+    ],
     ids=["missing", "folder", "pipe"],
 )
 def test_a_source_that_is_not_a_file_is_a_permanent_error(
