@@ -56,7 +56,7 @@ def find_targets(
         OperationRefusedError: there is no such file, or two files have the same name.
         UsageProblem: a location is malformed, or has a secret in it.
     """
-    finder = _Finder(engine, log)
+    finder = _Finder(engine, log, name)
     targets = [target for text in texts for target in finder.targets_of(text)]
     if name is not None:
         if len(targets) != 1 or targets[0].file is not None:
@@ -78,9 +78,10 @@ def find_targets(
 class _Finder:
     """Finds the files of one command, which lists the inbox once."""
 
-    def __init__(self, engine: Engine, log: logging.Logger) -> None:
+    def __init__(self, engine: Engine, log: logging.Logger, name: str | None) -> None:
         self._engine = engine
         self._log = log
+        self._name = name
         self._inbox = engine.settings.inbox_dir.resolve()
 
     @cached_property
@@ -100,7 +101,7 @@ class _Finder:
             yield Target(path.name, LocalFile(path))
             return
         if path is None:
-            yield _elsewhere(self._engine, text)
+            yield _elsewhere(self._engine, text, self._name)
             return
         whole = path.resolve()
         if whole.is_relative_to(self._inbox):
@@ -190,8 +191,8 @@ def _with_folders_above(name: str) -> list[str]:
     return [name, *map(str, PurePosixPath(name).parents)]
 
 
-def _elsewhere(engine: Engine, text: str) -> Target:
-    """Return a URL, or a source that the sources file names."""
+def _elsewhere(engine: Engine, text: str, name: str | None) -> Target:
+    """Return a URL, under a name or its own, or a source that the sources file names."""
     key = partition_key(text)
     if named := engine.catalog.named_sources([key]):
         return Target(text, named[key])
@@ -208,7 +209,7 @@ def _elsewhere(engine: Engine, text: str) -> Target:
         raise UsageProblem(msg) from None
     except LandingError as error:
         raise UsageProblem(str(error)) from None
-    return Target(_file_name(source), source, location=text)
+    return Target(name or _file_name(source), source, location=text)
 
 
 def _file_name(source: Source) -> str:

@@ -414,3 +414,12 @@ def test_a_long_url_is_no_file_name_that_is_too_long(lfp: CommandLine):
     ended = lfp("ingest", f"http://127.0.0.1:9/x.csv?{'a' * 5000}")
     assert ended.code == 1
     assert "File name too long" not in ended.err
+
+
+def test_a_url_that_names_no_file_needs_a_name(lfp: CommandLine):
+    with serving(content_of(A.content)) as server:
+        lfp.set(allowed_hosts="127.0.0.1")
+        url = server.url("/?day=1")
+        ended = lfp("ingest", url)
+        assert (ended.code, "add --as NAME" in ended.err) == (2, True)
+        assert list(files_of(lfp.done("ingest", url, "--as", "a.csv", "--json"))) == ["a.csv"]
