@@ -26,6 +26,7 @@ def present_page(folder: Path, page: str) -> str:
         if not name.startswith(("LFP_", "DAGSTER_"))
     }
     environment = inherited | {
+        "COLUMNS": "100",
         "PATH": f"{tools}:{os.environ['PATH']}",
         "PYTHONPATH": str(PROJECT),
         "HOME": str(folder),

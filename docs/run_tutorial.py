@@ -23,6 +23,7 @@ def main() -> None:
         project = Path(folder) / "lfp_pipeline"
         _copy_project(project)
         environment = os.environ | {
+            "COLUMNS": "100",
             "PATH": f"{project}/.venv/bin:{os.environ['PATH']}",
             "PYTHONPATH": str(project),
             "DAGSTER_HOME": str(project / ".dagster_home"),
