@@ -402,7 +402,8 @@ def test_rejects_are_written_with_the_next_steps(lfp: CommandLine):
     with open(path, encoding="utf-8-sig", newline="") as file:  # noqa: PTH123
         (row,) = csv.DictReader(file)
     assert (row["name"], row["reason"]) == ("'-Lamp", "no sku")
-    assert rest.startswith("    1 rejected row.\n")
+    assert rest.startswith("    1 rejected row. To take them off the list")
+    assert "        lfp dismiss 'it'\"'\"'s.csv#19700101T000001'\n" in rest
     assert "drop it into data/inbox under the same name." in " ".join(rest.split())
     assert "1 value began with one of = + - @." in rest
     assert "touch -d 1970-01-01T00:00:01.000000Z FILE" in rest.replace("\n", " ")
