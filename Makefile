@@ -115,7 +115,7 @@ story: ready ## Two shops, a change in one, and the tables before and after (STA
 	@$(BIN)/python -m examples.two_feeds $(STAY)
 
 .PHONY: test
-test: ready-dev ## Run the tests (about 12 minutes on two cores)
+test: ready-dev ## Run the tests (about 11 minutes on two cores)
 	$(BIN)/python -m pytest -m "not slow" --numprocesses auto --dist worksteal
 
 .PHONY: test-slow
