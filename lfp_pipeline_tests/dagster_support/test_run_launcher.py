@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import duckdb
 import pytest
 from dagster._core.definitions.reconstruct import ReconstructableJob
 from dagster._core.errors import DagsterInvariantViolationError
@@ -32,7 +33,12 @@ from testing.engine import LOG
 from testing.processes import PROJECT
 from testing.waiting_job import remembering, waiting
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has the run server")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="only Linux has the run server"),
+    pytest.mark.skipif(
+        duckdb.__version__ < "2", reason="DuckDB 1 starts a thread, so no run is forked"
+    ),
+]
 
 _WAIT_SECONDS = 60.0
 
