@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]i?B)")
-_NAME_CELLS = 40
+_NAME_CELLS = 50
 _WITHOUT_WIDTH = {"Mn", "Me", "Cf"}
 _WIDE = {"F", "W"}
 _POWERS = {"K": 1, "M": 2, "G": 3, "T": 4}

@@ -10,6 +10,7 @@ import duckdb
 import pytest
 from rich.cells import cell_len
 
+from lfp_pipeline.common.text import short_name
 from lfp_pipeline.model.delivery import label_of
 from lfp_pipeline.operations.find_delivery import find_delivery
 from lfp_pipeline.operations.prune import prune_raw
@@ -122,7 +123,7 @@ def test_a_long_name_of_a_delivery_is_whole_in_its_line_and_finds_it(lfp: Comman
     with running(HOLD_MARK, mark):
         mark.write_text(f"ingest_products {name}")
         status = lfp.done("status").out
-    assert "pending 商品 of a ve…very long name .csv (0.0 KB)" in " ".join(status.split())
+    assert f"{short_name(f'pending {name}')} (0.0 KB)" in " ".join(status.split())
     for text in (status, "\n".join(lines)):
         too_long = [line for line in text.splitlines() if cell_len(line) > 100]
         assert all(name in line and line.strip().count(".csv") == 1 for line in too_long)

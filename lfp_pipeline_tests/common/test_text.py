@@ -21,6 +21,6 @@ def test_a_command_has_the_argument_as_an_argument(argument: str) -> None:
 def test_a_short_name_keeps_both_ends_in_one_line(name: str) -> None:
     short = short_name(name)
     assert short.isprintable()
-    assert 38 <= cell_count(short) <= 40
+    assert 48 <= cell_count(short) <= 50
     assert (short[0], short[-4:]) == (name[0], ".csv")
     assert short_name("fruit.csv") == "fruit.csv"
