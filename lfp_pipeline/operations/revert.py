@@ -215,8 +215,8 @@ def _require_accepted(
 def _planned_reversal(delivery: Delivery, plan: ReversalForecast) -> Report:
     found = plan.after or plan.before
     summary = (
-        f"{delivery.label} would be reverted. Removed: {pluralize(found.products, 'product')} and "
-        f"{pluralize(found.deletions, 'deletion')}. Replaced from older deliveries: "
+        f"{delivery.label} would be reverted. It has won {pluralize(found.products, 'product')} "
+        f"and deleted {pluralize(found.deletions, 'sku')}. Older deliveries give rows for "
         f"{pluralize(found.replacements, 'product')}."
     )
     if plan.replacements.corrected:

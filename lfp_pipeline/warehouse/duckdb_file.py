@@ -98,7 +98,12 @@ class Warehouse(Backend):
 
     @property
     def size_bytes(self) -> int:
-        return self.path.stat().st_size if self.exists else 0
+        """Size of the file and its log."""
+        size = 0
+        for path in (self.path, *write_ahead_logs(self.path)):
+            with suppress(FileNotFoundError):  # There is none, or a checkpoint has removed the log.
+                size += path.stat().st_size
+        return size
 
     @property
     def state(self) -> State:

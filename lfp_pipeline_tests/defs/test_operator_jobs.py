@@ -46,8 +46,8 @@ def operate(project: Project, job: str, **config: object) -> str:
 def test_a_delivery_is_reverted_and_reinstated(stocked: Project) -> None:
     before = tables(stocked.engine)
     summary = operate(stocked, "revert_delivery", delivery_id=B.delivery_id, dry_run=True)
-    assert "Removed: 3 products and 0 deletions." in summary
-    assert "Replaced from older deliveries: 2 products." in summary
+    assert "It has won 3 products and deleted 0 skus." in summary
+    assert "Older deliveries give rows for 2 products." in summary
     assert tables(stocked.engine) == before
 
     operate(stocked, "revert_delivery", delivery_id=B.delivery_id)

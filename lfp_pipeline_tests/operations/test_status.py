@@ -416,7 +416,8 @@ def test_disk_usage_is_shown(project: Project) -> None:
     project.drop(A)
     ingest(project)
     state, text = status_of(project)
-    assert state.disk["database"] == (project.data / "products.duckdb").stat().st_size
+    files = [project.data / f"products.duckdb{suffix}" for suffix in ("", ".wal")]
+    assert state.disk["database"] == sum(file.stat().st_size for file in files)
     assert state.disk["published copy"] == project.engine.published.path.stat().st_size
     assert state.disk["raw zone"] >= len(A.content)
     assert state.free_bytes > 0
