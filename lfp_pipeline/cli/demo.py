@@ -4,20 +4,12 @@ import click
 
 from lfp_pipeline.cli.operate import engine_of_project
 from lfp_pipeline.cli.output import FAILED, examples, say
-from lfp_pipeline.cli.sample import ROWS, SEED
+from lfp_pipeline.cli.sample import rows_option, seed_option
 
 
 @click.command(epilog=examples("lfp demo", "lfp demo --rows 2000"))
-@click.option(
-    "--rows", type=click.IntRange(1), default=ROWS, show_default=True, help="Rows of the file."
-)
-@click.option(
-    "--seed",
-    type=click.IntRange(0),
-    default=SEED,
-    show_default=True,
-    help="Another seed is a new delivery of the same products.",
-)
+@rows_option(minimum=1)
+@seed_option
 def command(*, rows: int, seed: int) -> None:
     """Make a zipped sample file in the inbox, ingest the file, and check the tables.
 

@@ -1,6 +1,8 @@
 """`lfp sample`: makes a sample file."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -9,18 +11,26 @@ from lfp_pipeline.cli.output import examples, json_option, say
 ROWS = 500_000
 SEED = 7
 
-
-@click.command(epilog=examples("lfp sample", "lfp sample --rows 2000 --out ~/sample.csv"))
-@click.option(
-    "--rows", type=click.IntRange(0), default=ROWS, show_default=True, help="Rows of the file."
-)
-@click.option(
+seed_option = click.option(
     "--seed",
     type=click.IntRange(0),
     default=SEED,
     show_default=True,
     help="Another seed is a new delivery of the same products.",
 )
+
+
+def rows_option(minimum: int) -> Callable[[Any], Any]:
+    """Return the option for the number of rows of a sample."""
+    rows = click.IntRange(minimum)
+    return click.option(
+        "--rows", type=rows, default=ROWS, show_default=True, help="Rows of the file."
+    )
+
+
+@click.command(epilog=examples("lfp sample", "lfp sample --rows 2000 --out ~/sample.csv"))
+@rows_option(minimum=0)
+@seed_option
 @click.option("--out", type=click.Path(path_type=Path), help="The file; without it, in the inbox.")
 @click.option(
     "--facts",

@@ -213,7 +213,7 @@ def _show_delivery(
     with suppress(LandingError):  # Its record cannot be read, or is gone.
         delivery = engine.raw_zone.find(delivery_id)
         if entry := entry_of(connection, delivery):
-            result = IngestResult(delivery, entry, products=products)
+            result = IngestResult(delivery, entry)
             if is_ok(result):
                 metadata = result_metadata(result, products)
                 context.log_event(materialization_event("products", delivery, metadata))
