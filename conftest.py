@@ -8,10 +8,11 @@ import pytest
 
 from testing.command_line import lfp
 from testing.dagster_project import Project, project_in
+from testing.postgres import catalog_url, postgres
 from testing.shell import shell
 from testing.shop import shop, stocked, stocked_folder
 
-__all__ = ["lfp", "shell", "shop", "stocked", "stocked_folder"]
+__all__ = ["catalog_url", "lfp", "postgres", "shell", "shop", "stocked", "stocked_folder"]
 
 
 @pytest.fixture(scope="session")

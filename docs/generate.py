@@ -10,7 +10,8 @@ from pydantic import AliasChoices
 from pydantic.fields import FieldInfo
 
 from lfp_pipeline.cli.settings_template import GROUPS, allowed_values
-from lfp_pipeline.settings import ENV_PREFIX, Settings
+from lfp_pipeline.common.setting_names import ENV_PREFIX
+from lfp_pipeline.settings import Settings
 
 PROJECT = Path(__file__).parents[1]
 SETTINGS_PAGE = PROJECT / "docs" / "settings.md"

@@ -106,6 +106,10 @@ class WarehouseBusyError(LfpError):
     """Another process had the database open for longer than the settings allow to wait."""
 
 
+class CatalogUnreachableError(WarehouseBusyError):
+    """The PostgreSQL server of the catalog does not answer, or refuses the connection."""
+
+
 class OperationRefusedError(LfpError):
     """An operator's request is not possible, or would lose data. Nothing was changed."""
 

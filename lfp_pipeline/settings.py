@@ -1,50 +1,42 @@
 """All settings, typed and validated, from the environment (`LFP_...`) or one TOML file."""
 
-import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from tomllib import TOMLDecodeError
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import pydantic_settings
-from pydantic import AliasChoices, Field, ValidationError
+from pydantic import AliasChoices, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    TomlConfigSettingsSource,
 )
 
 from lfp_pipeline.common.project_folder import PROJECT_FILE, project_root
+from lfp_pipeline.common.setting_names import (
+    ENV_PREFIX,
+    SETTINGS_FILE_VARIABLE,
+    explain,
+    unknown_variables,
+)
 from lfp_pipeline.common.setting_types import (
+    BUCKET,
+    BrokerUrl,
+    CatalogUrl,
     Encoding,
     File,
     Folder,
     Hosts,
     Memory,
     Patterns,
+    Place,
     SecretUrl,
     Tokens,
 )
-from lfp_pipeline.common.text import field_and_reason
+from lfp_pipeline.common.settings_file import SettingsFile
 from lfp_pipeline.errors import SettingsError
-
-ENV_PREFIX = "LFP_"
-SETTINGS_FILE_VARIABLE = "LFP_SETTINGS_FILE"
-
-
-class _SettingsFile(TomlConfigSettingsSource):
-    """The settings file; a relative path in it starts at the project folder."""
-
-    def __call__(self) -> dict[str, Any]:
-        values = super().__call__()
-        paths = {name: values[name] for name in ("data_dir", "sources_file") if name in values}
-        return values | {
-            name: str(project_root() / path)
-            for name, path in paths.items()
-            if isinstance(path, str) and not path.startswith("~")
-        }
 
 
 class Settings(BaseSettings):
@@ -201,15 +193,67 @@ class Settings(BaseSettings):
         None, description="URL to which failed runs are posted as JSON."
     )
 
+    catalog: CatalogUrl | None = Field(
+        None,
+        description="URL of a PostgreSQL database. Set: several hosts work together; the tables "
+        "are a DuckLake with its catalog there. Its password: in the URL, or in PGPASSWORD.",
+    )
+    lake: Place | None = Field(
+        None,
+        description="Folder or bucket (s3://bucket/prefix) of the DuckLake's files. Unset: lake/ "
+        "in the data folder.",
+    )
+    raw: Place | None = Field(
+        None,
+        description="Folder or bucket (s3://bucket/prefix) of the deliveries. Unset: raw/ in the "
+        "data folder.",
+    )
+    inbox: Place | None = Field(
+        None,
+        description="Folder or bucket (s3://bucket/prefix) into which files are dropped. Unset: "
+        "inbox/ in the data folder.",
+    )
+    broker: BrokerUrl | None = Field(
+        None, description="URL of the Redis server through which the workers get their runs."
+    )
+    max_workers: int = Field(8, ge=1, le=10_000, description="Limit of runs at once, on all hosts.")
+
+    @field_validator("lake", "broker", "raw", "inbox")
+    @classmethod
+    def _require_catalog(cls, value: object, info: ValidationInfo) -> object:
+        is_for_hosts = info.field_name in {"lake", "broker"} or str(value).startswith(BUCKET)
+        if value is not None and is_for_hosts and info.data.get("catalog", "invalid") is None:
+            msg = f"only with {ENV_PREFIX}CATALOG, which is not set"
+            raise ValueError(msg)
+        return value
+
+    @property
+    def inbox_place(self) -> str:
+        """The folder or the prefix in a bucket into which files are dropped."""
+        return self.inbox or str(self.data_dir / "inbox")
+
     @property
     def inbox_dir(self) -> Path:
-        """The folder into which files are dropped."""
-        return self.data_dir / "inbox"
+        """The folder into which files are dropped, if the inbox is not in a bucket."""
+        return self._folder(self.inbox, "inbox")
+
+    @property
+    def raw_place(self) -> str:
+        """The folder or the prefix in a bucket that holds the bytes of deliveries."""
+        return self.raw or str(self.data_dir / "raw")
 
     @property
     def raw_dir(self) -> Path:
-        """The raw zone: every delivery with its original bytes."""
-        return self.data_dir / "raw"
+        """The folder of the raw zone, if that is not in a bucket."""
+        return self._folder(self.raw, "raw")
+
+    @property
+    def lake_place(self) -> str:
+        """The folder or the prefix in a bucket that holds the files of the DuckLake."""
+        return self.lake or str(self.data_dir / "lake")
+
+    def _folder(self, place: str | None, name: str) -> Path:
+        return Path(place) if place and not place.startswith(BUCKET) else self.data_dir / name
 
     @property
     def work_dir(self) -> Path:
@@ -271,7 +315,7 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Return the sources, the first of which wins: arguments, environment, file."""
         del dotenv_settings, file_secret_settings
-        file = _SettingsFile(settings_cls, toml_file=_settings_file(os.environ))
+        file = SettingsFile(settings_cls, toml_file=_settings_file(os.environ))
         return init_settings, env_settings, file
 
 
@@ -289,11 +333,12 @@ def load_settings() -> Settings:
     Raises:
         SettingsError: settings are wrong; the text lists each with its value and the allowed ones.
     """
-    problems = _unknown_variables(os.environ)
+    fields = Settings.model_fields
+    problems = unknown_variables(os.environ, fields)
     try:
         settings = Settings()
     except ValidationError as error:
-        problems += [_explain(problem) for problem in error.errors()]
+        problems += [explain(problem, fields) for problem in error.errors()]
     except (TOMLDecodeError, UnicodeDecodeError) as error:
         problems.append(f"{_settings_file(os.environ)} is not TOML: {error}")
     except pydantic_settings.SettingsError:  # Its text has neither value nor reason.
@@ -303,43 +348,3 @@ def load_settings() -> Settings:
     if problems:
         raise SettingsError("Wrong settings:\n  " + "\n  ".join(problems))
     return settings
-
-
-def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
-    known = {
-        ENV_PREFIX + accepted.upper(): ENV_PREFIX + present.upper()
-        for accepted, present in accepted_names().items()
-    } | {SETTINGS_FILE_VARIABLE: SETTINGS_FILE_VARIABLE}
-    unknown = [name for name in environ if name.startswith(ENV_PREFIX) and name not in known]
-    return [f"{name} is not a setting{_did_you_mean(name, known)}" for name in sorted(unknown)]
-
-
-def accepted_names() -> dict[str, str]:
-    """Return the present name of each setting by each of its names, present or former."""
-    names: dict[str, str] = {}
-    for present, field in Settings.model_fields.items():
-        alias = field.validation_alias
-        accepted = map(str, alias.choices) if isinstance(alias, AliasChoices) else [present]
-        names |= dict.fromkeys(accepted, present)
-    return names
-
-
-def _explain(problem: Any) -> str:  # noqa: ANN401 (pydantic's ErrorDetails is not exported)
-    path, reason = field_and_reason(problem)
-    field, dot, inner = path.partition(".")
-    if problem["type"] == "extra_forbidden":
-        bare = field.lower().removeprefix(ENV_PREFIX.lower())
-        return f"{field} is not a setting{_did_you_mean(bare, accepted_names())}"
-    value = "(a secret)" if field in secret_names() else repr(problem["input"])
-    return f"{ENV_PREFIX}{field.upper()}{dot}{inner} = {value}: {reason}"
-
-
-def secret_names() -> set[str]:
-    """Return the settings whose values are not shown."""
-    fields = Settings.model_fields.items()
-    return {name for name, field in fields if SecretUrl in get_args(field.annotation)}
-
-
-def _did_you_mean(name: str, known: Mapping[str, str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {known[near[0]]}?" if near else "."

@@ -111,11 +111,11 @@ def test_a_wrong_value_is_refused(
 def test_every_wrong_setting_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LFP_THREADS", "0")
     monkeypatch.setenv("LFP_MEMORY_LIMIT", "lots")
-    monkeypatch.setenv("LFP_XYZ", "1")
+    monkeypatch.setenv("LFP_QQQ", "1")
     message = refusal()
     assert "LFP_THREADS = '0'" in message
     assert "LFP_MEMORY_LIMIT = 'lots'" in message
-    assert "LFP_XYZ is not a setting." in message
+    assert "LFP_QQQ is not a setting." in message
 
 
 def test_an_unknown_variable_is_refused_with_a_suggestion(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -272,3 +272,44 @@ def test_dumped_settings_can_be_read_again(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path, allowed_hosts="10.0.0.0/8,::1,intranet")  # type: ignore[arg-type]
     for dumped in (settings.model_dump(), settings.model_dump(mode="json")):
         assert Settings(**dumped) == settings
+
+
+def test_several_hosts_are_settings_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("LFP_DATA_DIR", str(tmp_path))
+    assert load_settings().lake_place == str(tmp_path / "lake")
+    assert load_settings().inbox_place == str(load_settings().inbox_dir)
+    monkeypatch.setenv("LFP_CATALOG", "postgresql://lfp:s3cret@db.example/lfp")
+    monkeypatch.setenv("LFP_LAKE", "s3://my-bucket/lake/")
+    monkeypatch.setenv("LFP_RAW", "s3://my-bucket")
+    monkeypatch.setenv("LFP_INBOX", "drop")
+    monkeypatch.setenv("LFP_BROKER", "rediss://:s3cret@redis.example/0")
+    monkeypatch.setenv("LFP_MAX_WORKERS", "3")
+    settings = load_settings()
+    assert settings.lake_place == "s3://my-bucket/lake"
+    assert settings.raw_place == "s3://my-bucket"
+    assert settings.inbox_place == str(Path("drop").absolute()) == str(settings.inbox_dir)
+    assert settings.max_workers == 3
+    assert "s3cret" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "reason"),
+    [
+        ("LFP_CATALOG", "mysql://lfp:s3cret@db/lfp", "postgresql://user@host/name"),
+        ("LFP_CATALOG", "postgresql://lfp:s3cret@db:wrong/lfp", "postgresql://user@host/name"),
+        ("LFP_LAKE", "s3://my-bucket/lake", "only with LFP_CATALOG"),
+        ("LFP_RAW", "s3://my-bucket/raw", "only with LFP_CATALOG"),
+        ("LFP_BROKER", "redis://:s3cret@db/0", "only with LFP_CATALOG"),
+        ("LFP_BROKER", "amqp://:s3cret@db/0", "redis://user@host/name"),
+        ("LFP_INBOX", "s3://B", "s3://bucket/prefix"),
+        ("LFP_INBOX", "gs://bucket", "s3://bucket/prefix"),
+    ],
+)
+def test_wrong_settings_of_several_hosts_are_explained(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, reason: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    message = refusal()
+    assert variable in message
+    assert reason in message
+    assert "s3cret" not in message

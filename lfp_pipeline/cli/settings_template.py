@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pydantic.fields import FieldInfo
 
 from lfp_pipeline.common.project_folder import PROJECT_FILE
-from lfp_pipeline.settings import ENV_PREFIX, Settings
+from lfp_pipeline.common.setting_names import ENV_PREFIX
+from lfp_pipeline.settings import Settings
 
 GROUPS = {
     "data_dir": "Folders and resources",
@@ -16,6 +17,7 @@ GROUPS = {
     "writer_wait_seconds": "Writing and publishing",
     "inbox_": "Inbox and sensors",
     "freshness_hours": "Monitoring",
+    "catalog": "Several hosts",
 }
 """The heading that stands before the first setting whose name begins so."""
 
@@ -33,6 +35,11 @@ _EXAMPLES = {
     "fallback_encoding": "windows-1252",
     "inbox_stable_seconds": 5,
     "webhook_url": "https://chat.example.com/hooks/lfp",
+    "catalog": "postgresql://lfp@db.example.com/lfp",
+    "lake": "s3://my-bucket/lake",
+    "raw": "s3://my-bucket/raw",
+    "inbox": "s3://my-bucket/inbox",
+    "broker": "redis://redis.example.com:6379/0",
 }
 """For each setting that has no default."""
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 from lfp_pipeline.cli.dagster_home import dagster_home
 from lfp_pipeline.common.project_folder import TEMPLATES, project_root
-from lfp_pipeline.errors import SettingsError
-from lfp_pipeline.settings import (
+from lfp_pipeline.common.setting_names import (
     ENV_PREFIX,
     SETTINGS_FILE_VARIABLE,
-    Settings,
     accepted_names,
     secret_names,
 )
+from lfp_pipeline.errors import SettingsError
+from lfp_pipeline.settings import Settings
 
 _SERVICES = {
     "lfp-daemon": ("sensors, schedules and runs", "dagster._daemon run"),
@@ -55,15 +55,16 @@ def service_files(settings: Settings) -> dict[str, str]:
 
 def _variables(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
     """Return the variables of an environment that are settings, with absolute paths."""
-    present_names = accepted_names()
+    present_names = accepted_names(Settings.model_fields)
+    secret = secret_names(Settings.model_fields)
     variables = {}
     for variable, text in environ.items():
         name = present_names.get(variable.removeprefix(ENV_PREFIX).lower())
         if variable == SETTINGS_FILE_VARIABLE and text:
             variables[variable] = str(Path(text).absolute())
-        elif variable.startswith(ENV_PREFIX) and name and text and name not in secret_names():
+        elif variable.startswith(ENV_PREFIX) and name and text and name not in secret:
             value = getattr(settings, name)
-            variables[variable] = str(value) if isinstance(value, Path) else text
+            variables[variable] = str(value) if isinstance(value, Path | str) else text
     return variables
 
 

@@ -1,6 +1,7 @@
 """Types of settings: each validates a value; the error names the allowed values."""
 
 import re
+from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated
@@ -22,6 +23,11 @@ Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 _HOST_NAME = re.compile(r"(?!.*\.\d*$)[a-z0-9_-]+(\.[a-z0-9_-]+)*")
+_BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+
+BUCKET = "s3://"
+"""The beginning of a place in a bucket."""
+
 _LEAST_MEMORY_BYTES = 64_000_000
 
 _NOT_FOR_DUCKDB = frozenset("?\\")
@@ -68,6 +74,34 @@ def _web_url(value: SecretStr) -> SecretStr:
     return value
 
 
+def _server_url(*schemes: str) -> Callable[[SecretStr], SecretStr]:
+    def checked(value: SecretStr) -> SecretStr:
+        try:
+            parts = urlsplit(value.get_secret_value())
+            is_valid = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+        except ValueError:  # A wrong port; its message would show the URL.
+            is_valid = False
+        if not is_valid:
+            msg = f"a URL such as {schemes[0]}://user@host/name"
+            raise ValueError(msg)
+        return value
+
+    return checked
+
+
+def _place(value: str) -> str:
+    if value.startswith(BUCKET):
+        bucket, _, prefix = value.removeprefix(BUCKET).strip("/").partition("/")
+        if not _BUCKET_NAME.fullmatch(bucket) or set(prefix) & set("?#\\"):
+            msg = "a URL such as s3://bucket/prefix"
+            raise ValueError(msg)
+        return f"{BUCKET}{bucket}/{prefix}".rstrip("/")
+    if "://" in value:
+        msg = "a folder, or a URL such as s3://bucket/prefix"
+        raise ValueError(msg)
+    return str(_folder(Path(value)))
+
+
 def parse_allowed_host(entry: str) -> Network | str:
     """Return the network of an entry of `allowed_hosts` (an address is one), or its host name."""
     try:
@@ -89,6 +123,8 @@ def _listed(value: object) -> object:
     return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
 
 
+CatalogUrl = Annotated[SecretStr, AfterValidator(_server_url("postgresql", "postgres"))]
+BrokerUrl = Annotated[SecretStr, AfterValidator(_server_url("redis", "rediss"))]
 Encoding = Annotated[str, AfterValidator(codec_name)]
 File = Annotated[Path, AfterValidator(_file)]
 Folder = Annotated[Path, AfterValidator(_folder)]
@@ -106,6 +142,8 @@ Memory = Annotated[str, AfterValidator(_memory)]
 Patterns = Annotated[
     tuple[Annotated[str, AfterValidator(checked_pattern)], ...], NoDecode, BeforeValidator(_listed)
 ]
+Place = Annotated[str, AfterValidator(_place)]
+"""A folder, or a prefix in a bucket: `s3://bucket/prefix` without a slash at its end."""
 SecretUrl = Annotated[SecretStr, AfterValidator(_web_url)]
 Tokens = Annotated[
     tuple[Annotated[str, Field(pattern=r"^[^\r\n]+$")], ...], NoDecode, BeforeValidator(_listed)

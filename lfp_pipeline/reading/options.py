@@ -17,11 +17,12 @@ import duckdb
 from pydantic import TypeAdapter, ValidationError
 
 from lfp_pipeline.common import text_codecs
+from lfp_pipeline.common.setting_names import ENV_PREFIX
 from lfp_pipeline.errors import SettingsError
 from lfp_pipeline.model import table_spec
 from lfp_pipeline.model.delivery import TextFormat
 from lfp_pipeline.reading.columns import Aliases
-from lfp_pipeline.settings import ENV_PREFIX, Settings
+from lfp_pipeline.settings import Settings
 
 _READER = "reader"
 

@@ -15,7 +15,8 @@ import pytest
 
 from lfp_pipeline.cli.main import main
 from lfp_pipeline.cli.settings_template import settings_template
-from lfp_pipeline.settings import ENV_PREFIX, Settings, load_settings
+from lfp_pipeline.common.setting_names import ENV_PREFIX
+from lfp_pipeline.settings import Settings, load_settings
 from testing.processes import start
 
 pytestmark = pytest.mark.slow  # Each starts processes.

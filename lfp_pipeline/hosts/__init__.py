@@ -1,0 +1,1 @@
+"""What several hosts share: the connection to the catalog's database."""

@@ -1,0 +1,65 @@
+"""Connections to the catalog's database, on a real server."""
+
+import logging
+
+import pytest
+from pydantic import SecretStr
+
+from examples.processes import free_port
+from lfp_pipeline.errors import CatalogUnreachableError
+from lfp_pipeline.hosts.postgres import connect, connection_text, place_of
+from testing.postgres import PostgresServer
+
+pytest.importorskip("psycopg")
+
+
+def test_a_connection_has_its_name_and_ends_soon_after_its_link_is_cut(
+    catalog_url: SecretStr,
+) -> None:
+    with connect(catalog_url, "a test") as connection:
+        settings = connection.execute(
+            "SELECT name, setting FROM pg_settings WHERE name LIKE 'tcp_%' "
+            "OR name = 'application_name'"
+        ).fetchall()
+    assert dict(settings) == {
+        "application_name": "a test",
+        "tcp_keepalives_idle": "5",
+        "tcp_keepalives_interval": "2",
+        "tcp_keepalives_count": "3",
+        "tcp_user_timeout": "11000",
+    }
+
+
+def test_each_statement_is_a_transaction_of_its_own_unless_one_is_wanted(
+    catalog_url: SecretStr,
+) -> None:
+    with connect(catalog_url, "writer") as connection:
+        connection.execute("CREATE TABLE t (x integer)")
+        with connect(catalog_url, "other", transaction=True) as other:
+            other.execute("INSERT INTO t VALUES (1)")
+            assert connection.execute("SELECT count(*) FROM t").fetchone() == (0,)
+            other.commit()
+        assert connection.execute("SELECT count(*) FROM t").fetchone() == (1,)
+
+
+def test_an_unreachable_server_is_named_and_the_password_is_not(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    port = free_port()
+    url = SecretStr(f"postgresql://lfp:s3cret@127.0.0.1:{port}/lfp")
+    with caplog.at_level(logging.DEBUG), pytest.raises(CatalogUnreachableError) as raised:
+        connect(url, "a test")
+    assert f"127.0.0.1:{port}/lfp" in str(raised.value)
+    assert "LFP_CATALOG" in str(raised.value)
+    assert "s3cret" not in str(raised.value) + repr(raised.value.__cause__) + caplog.text
+
+
+def test_a_missing_database_is_named(postgres: PostgresServer) -> None:
+    with pytest.raises(CatalogUnreachableError, match='"missing" does not exist'):
+        connect(SecretStr(postgres.url("missing")), "a test")
+
+
+def test_a_place_has_no_user_and_no_password() -> None:
+    url = SecretStr("postgresql://lfp:s3cret@db.example/lfp")
+    assert place_of(url) == "db.example:5432/lfp"
+    assert "s3cret" in connection_text(url, "a test")
