@@ -23,8 +23,11 @@ FIRST ?= 0
 CORE_TESTS := $(addprefix lfp_pipeline_tests/,test_settings.py test_definitions.py defs ingest warehouse \
   operations stories cli/test_commands.py dagster_support)
 
+CLUSTER_TESTS := lfp_pipeline_tests/hosts
+
 VENV := .venv
 BENCH_VENV := .venv-bench
+CLUSTER_VENV := .venv-cluster
 OLDEST_VENV := .venv-oldest
 BIN := $(VENV)/bin
 INSTANCE := .dagster_home
@@ -40,7 +43,7 @@ help: ## Show this list
 
 # What users need. The stamps are older than the lock files after a change of these.
 # An update of the system may remove the Python that an environment links to.
-$(VENV)/bin/python $(BENCH_VENV)/bin/python: ;
+$(VENV)/bin/python $(BENCH_VENV)/bin/python $(CLUSTER_VENV)/bin/python: ;
 
 $(VENV)/installed: requirements.lock requirements-uv.lock pyproject.toml $(VENV)/bin/python
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
@@ -54,6 +57,14 @@ $(VENV)/installed-dev: requirements-dev.lock $(VENV)/installed
 $(BENCH_VENV)/installed: requirements.lock benchmarks/requirements.lock pyproject.toml \
   $(BENCH_VENV)/bin/python
 	@$(PYTHON) -m scripts.install $(BENCH_VENV) requirements.lock benchmarks/requirements.lock
+	@touch $@
+
+$(CLUSTER_VENV)/installed: requirements-cluster.lock pyproject.toml $(CLUSTER_VENV)/bin/python
+	@$(PYTHON) -m scripts.install $(CLUSTER_VENV) requirements-cluster.lock
+	@touch $@
+
+$(CLUSTER_VENV)/installed-dev: requirements-cluster-dev.lock $(CLUSTER_VENV)/installed
+	@$(PYTHON) -m scripts.install $(CLUSTER_VENV) requirements-cluster-dev.lock
 	@touch $@
 
 .PHONY: ready ready-dev
@@ -122,6 +133,12 @@ test: ready-dev ## Run the tests (about 11 minutes on two cores)
 test-slow: ready-dev ## Run all tests, the long ones too (half an hour on two cores)
 	$(BIN)/python -m pytest --timeout 1800 --numprocesses auto --dist worksteal
 
+# DuckDB's extensions for several hosts are packaged for DuckDB 1.5.5 only, so they have an environment
+# of their own. Without PostgreSQL's server (Debian's package postgresql), most of these are skipped.
+.PHONY: test-cluster
+test-cluster: $(CLUSTER_VENV)/installed-dev ## Run the tests of several hosts, on DuckDB 1.5.5 with DuckLake
+	$(CLUSTER_VENV)/bin/python -m pytest -m "not slow" --numprocesses auto --dist worksteal $(CLUSTER_TESTS)
+
 # The newest versions are those of the lock files, which `make test` has.
 .PHONY: test-oldest
 test-oldest: ## Run the tests of the core with the oldest dependencies that are allowed (needs uv)
@@ -181,11 +198,15 @@ lock: ## Resolve the dependencies again into the lock files (needs uv; UPGRADE=-
 	$(UV_LOCK) $(UPGRADE) pyproject.toml --extra dev --output-file requirements-dev.lock
 	echo 'setuptools>=77' | $(UV_LOCK) pyproject.toml - --constraints requirements-dev.lock \
 	  --output-file requirements.lock
+	echo 'kubernetes-validate>=1.37' | $(UV_LOCK) $(UPGRADE) pyproject.toml - --extra dev --extra cluster \
+	  --output-file requirements-cluster-dev.lock
+	echo 'setuptools>=77' | $(UV_LOCK) pyproject.toml - --extra cluster \
+	  --constraints requirements-cluster-dev.lock --output-file requirements-cluster.lock
 	$(UV_LOCK) benchmarks/requirements.in --constraints requirements-dev.lock \
 	  --output-file benchmarks/requirements.lock
 	echo uv | $(UV_LOCK) $(UPGRADE) - --output-file requirements-uv.lock
 
 .PHONY: clean
 clean: ## Remove the installation and the history of runs, but not your data
-	rm -rf $(VENV) $(BENCH_VENV) $(OLDEST_VENV) $(INSTANCE) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache \
+	rm -rf $(VENV) $(BENCH_VENV) $(CLUSTER_VENV) $(OLDEST_VENV) $(INSTANCE) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache \
 	  .import_linter_cache .hypothesis
