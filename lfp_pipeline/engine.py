@@ -8,6 +8,7 @@ from dataclasses import replace
 import duckdb
 
 from lfp_pipeline.errors import LfpError
+from lfp_pipeline.hosts.liveness import liveness_of
 from lfp_pipeline.ingest.backlog import Backlog
 from lfp_pipeline.ingest.ingest import ingest
 from lfp_pipeline.ingest.result import IngestResult, LandingFailure
@@ -35,6 +36,7 @@ class Engine:
         raw_zone: the store of deliveries.
         warehouse: the database.
         published: the published copy of the database.
+        liveness: the marks of living runs and reversals.
         backlog: what is still to be merged or reverted.
         scheduler: lands and ingests many files.
     """
@@ -54,7 +56,8 @@ class Engine:
         self.published = PublishedCopy(
             settings.published_path, self.warehouse, self.raw_zone, settings.publish_time_share
         )
-        self.backlog = Backlog(settings, self.catalog, self.raw_zone, self.warehouse)
+        self.liveness = liveness_of(settings)
+        self.backlog = Backlog(settings, self.catalog, self.raw_zone, self.warehouse, self.liveness)
         self.scheduler = Scheduler(settings, self.catalog, self.raw_zone, self.warehouse)
 
     def land(self, source: Source, key: str, log: logging.Logger) -> Delivery:

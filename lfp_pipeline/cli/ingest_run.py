@@ -14,7 +14,7 @@ from lfp_pipeline.cli.output import say
 from lfp_pipeline.cli.progress_bar import Display
 from lfp_pipeline.cli.run_job import JobRun, run_job
 from lfp_pipeline.common.progress import listening
-from lfp_pipeline.dagster_support.shown_until import unshown
+from lfp_pipeline.dagster_support.shown_until import shown_note, unshown
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.ingest.result import IngestResult, LandingFailure
@@ -46,7 +46,7 @@ def ingest_pending(
     published = engine.published
     with engine.raw_zone.index.snapshot():
         has_work = find_pending(engine, message_log(display.messages)) or unshown(
-            dagster_home(), engine.raw_zone.index, engine.settings.run_marks_dir
+            shown_note(engine.settings, dagster_home()), engine.raw_zone.index, engine.liveness
         )
     if not has_work and not (published.is_stale and published.is_within_budget()):
         say(f"Nothing to do: every complete file in {engine.settings.inbox_dir} is ingested.")

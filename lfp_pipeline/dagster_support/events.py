@@ -35,9 +35,10 @@ from lfp_pipeline.dagster_support.partitions import add_partitions
 from lfp_pipeline.dagster_support.resources import ProductsDatabase
 from lfp_pipeline.dagster_support.results import is_ok
 from lfp_pipeline.dagster_support.runs import fail_dead_runs, failed_run_of
-from lfp_pipeline.dagster_support.shown_until import save_shown, unshown
+from lfp_pipeline.dagster_support.shown_until import save_shown, shown_note, unshown
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LandingError, LfpError
+from lfp_pipeline.hosts.notes import Note
 from lfp_pipeline.ingest.result import IngestResult, LandingFailure
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.model.ledger_entry import Status
@@ -150,7 +151,8 @@ def showing_tables(
         dagster.Failure: a blocking check fails.
         LfpError: the database cannot be opened.
     """
-    home, index = Path(context.instance.root_directory), engine.raw_zone.index
+    index = engine.raw_zone.index
+    note = shown_note(engine.settings, Path(context.instance.root_directory))
     checked = None if partition_keys is None or _has_failed(context) else sorted(partition_keys)
     with database.get_connection() as connection, index.snapshot():
         checks = check_tables(connection, engine, context.log, checked)
@@ -159,12 +161,12 @@ def showing_tables(
         for key, delivery_id in deliveries_in_force(connection, shown or ()).items():
             if shown and shown[key] != delivery_id:
                 _show_delivery(context, engine, connection, delivery_id, products)
-        keys |= _show_missing(context, engine, connection, keys, products)
+        keys |= _show_missing(context, engine, note, connection, keys, products)
         if shown is None:
             _show_row_count(context, products)
         yield counts_metadata(connection)
         _show_checks(context, products, checks)
-        save_shown(home, index, keys)
+        save_shown(note, index, keys)
     if broken := sorted(_failed(checks) & _BLOCKING):
         msg = f"These checks of products fail: {', '.join(broken)}."
         raise dg.Failure(msg, allow_retries=False)
@@ -173,6 +175,7 @@ def showing_tables(
 def _show_missing(
     context: Context,
     engine: Engine,
+    note: Note,
     connection: duckdb.DuckDBPyConnection,
     keys: Collection[str],
     products: int,
@@ -180,16 +183,11 @@ def _show_missing(
     """Show partitions that a killed run or another instance has changed; return their keys.
 
     Args:
+        note: what the instance shows.
         keys: the partitions that this run has shown.
     """
-    notes = unshown(
-        Path(context.instance.root_directory),
-        engine.raw_zone.index,
-        engine.settings.run_marks_dir,
-        context.run.run_id,
-        keys,
-    )
-    missing = list(dict.fromkeys(note.key for note in notes))[:_MOST_MISSING]
+    notes = unshown(note, engine.raw_zone.index, engine.liveness, context.run.run_id, keys)
+    missing = list(dict.fromkeys(status.key for status in notes))[:_MOST_MISSING]
     if not missing:
         return set()
     context.log.info("Showing what earlier runs or other instances did: %s", preview(missing))

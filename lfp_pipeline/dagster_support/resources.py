@@ -11,11 +11,11 @@ import duckdb
 from dagster_duckdb import DuckDBResource
 from pydantic import Field
 
-from lfp_pipeline.common.process_marks import hold_mark
 from lfp_pipeline.dagster_support.runs import PARTITION_TAG
-from lfp_pipeline.dagster_support.shown_until import begin_showing
+from lfp_pipeline.dagster_support.shown_until import begin_showing, shown_note
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import SettingsError, user_message
+from lfp_pipeline.hosts.liveness import Kind
 from lfp_pipeline.settings import Settings
 from lfp_pipeline.warehouse.duckdb_file import Warehouse
 
@@ -27,19 +27,17 @@ def engine_of(settings: Settings) -> dg.ResourceDefinition:
 
     @dg.resource(description="Lands, reads and merges deliveries.")
     def engine(context: dg.InitResourceContext) -> Iterator[Engine]:
+        created = Engine(settings)
         with ExitStack() as marks:
             if run := context.run:
+                text = f"{run.job_name} {run.tags.get(PARTITION_TAG, '')}".strip()
                 try:
-                    mark = marks.enter_context(
-                        hold_mark(settings.run_marks_dir / f"{run.run_id}.run")
-                    )
-                    partition = run.tags.get(PARTITION_TAG, "")
-                    mark.write_text(f"{run.job_name} {partition}".strip())
+                    marks.enter_context(created.liveness.hold(Kind.RUN, run.run_id, text))
                 except OSError as error:
                     raise SettingsError(user_message(error)) from None
-            created = Engine(settings)
             if context.instance and context.run:
-                begin_showing(Path(context.instance.root_directory), created.raw_zone.index)
+                note = shown_note(settings, Path(context.instance.root_directory))
+                begin_showing(note, created.raw_zone.index)
             yield created
 
     return engine

@@ -4,14 +4,13 @@ import logging
 import time
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
-from lfp_pipeline.common.process_marks import claim_stale_marks
 from lfp_pipeline.common.text import preview, printable, shortened
 from lfp_pipeline.engine import Engine
+from lfp_pipeline.hosts.liveness import Kind, Mark
 
 _CLAIMED_WITHIN_SECONDS = 30 * 86_400
 """A mark that no instance claims for longer belongs to a deleted instance, and is removed."""
@@ -93,14 +92,12 @@ def fail_dead_runs(engine: Engine, instance: dg.DagsterInstance, log: logging.Lo
     Runs of other instances are skipped: several instances may use one data folder.
     """
 
-    def is_ours(mark: Path) -> bool:
-        return (
-            instance.has_run(mark.stem)
-            or time.time() - mark.stat().st_mtime > _CLAIMED_WITHIN_SECONDS
-        )
+    def is_ours(mark: Mark) -> bool:
+        seconds = time.time() - mark.since_ns / 1e9
+        return instance.has_run(mark.name) or seconds > _CLAIMED_WITHIN_SECONDS
 
-    for mark in claim_stale_marks(engine.settings.run_marks_dir, "*.run", wanted=is_ours):
-        run = instance.get_run_by_id(mark.stem)
+    for mark in engine.liveness.claim_dead(Kind.RUN, wanted=is_ours):
+        run = instance.get_run_by_id(mark.name)
         if run is not None and not run.is_finished:
             log.warning("The process of run %s is gone; the run has failed.", run.run_id)
             instance.report_run_failed(run, "The process of this run is gone: it was killed.")

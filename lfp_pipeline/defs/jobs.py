@@ -18,7 +18,7 @@ from lfp_pipeline.dagster_support.partitions import add_partitions
 from lfp_pipeline.dagster_support.resources import ProductsDatabase
 from lfp_pipeline.dagster_support.results import is_ok, log_result
 from lfp_pipeline.dagster_support.runs import FILES_TAG, files_tag
-from lfp_pipeline.dagster_support.shown_until import unshown
+from lfp_pipeline.dagster_support.shown_until import shown_note, unshown
 from lfp_pipeline.defs.assets import name_counts, products, raw_products
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.ingest.result import IngestResult, LandingFailure
@@ -111,9 +111,8 @@ def ingest_pending(
 
 
 def _is_any_unshown(context: dg.OpExecutionContext, engine: Engine) -> bool:
-    home = Path(context.instance.root_directory)
-    marks = engine.settings.run_marks_dir
-    return bool(unshown(home, engine.raw_zone.index, marks, context.run.run_id))
+    note = shown_note(engine.settings, Path(context.instance.root_directory))
+    return bool(unshown(note, engine.raw_zone.index, engine.liveness, context.run.run_id))
 
 
 def _shown_last(outcomes: Sequence[IngestResult | LandingFailure]) -> dict[str, str]:

@@ -1,6 +1,8 @@
 """Connections to the PostgreSQL database of the catalog."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
 
@@ -52,6 +54,28 @@ def connect(
     except psycopg.Error as error:
         msg = f"The catalog at {place_of(url)} cannot be reached: {_reason(error)}. {_HINT}"
         raise CatalogUnreachableError(msg) from None  # Its cause may have the password.
+
+
+@contextmanager
+def session(url: SecretStr, name: str) -> "Iterator[psycopg.Connection[Any]]":
+    """Yield a new connection, and close it after the block; arguments and errors as in `connect`.
+
+    Raises:
+        CatalogUnreachableError: also if the server ends the connection within the block.
+        SettingsError: also if `lfp cluster init` has not created the tables.
+    """
+    with connect(url, name) as connection:
+        import psycopg  # noqa: PLC0415
+
+        try:
+            yield connection
+        except psycopg.errors.UndefinedTable:
+            msg = f"The catalog at {place_of(url)} has no tables yet. Create them: lfp cluster init"
+            raise SettingsError(msg) from None
+        except psycopg.OperationalError as error:
+            ended = f"The catalog at {place_of(url)} has ended the connection: {_reason(error)}."
+            msg = f"{ended} {_HINT}"
+            raise CatalogUnreachableError(msg) from None
 
 
 def connection_text(url: SecretStr, name: str) -> str:

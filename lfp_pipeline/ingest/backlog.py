@@ -2,15 +2,15 @@
 
 import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
 from lfp_pipeline.common.clock import utc_from_ns
-from lfp_pipeline.common.process_marks import claim_stale_marks, hold_mark, live_marks
 from lfp_pipeline.common.text import preview
 from lfp_pipeline.errors import LandingError
+from lfp_pipeline.hosts.liveness import Kind, Liveness
 from lfp_pipeline.ingest.delivery_warnings import delivery_warnings
 from lfp_pipeline.ingest.ingest import try_to_write_status_note
 from lfp_pipeline.ingest.result import IngestResult, LandingFailure
@@ -33,9 +33,6 @@ from lfp_pipeline.warehouse.backend import Backend
 from lfp_pipeline.warehouse.invariants import product_count
 from lfp_pipeline.warehouse.ledger import entries, statuses
 from lfp_pipeline.warehouse.schema import database_id
-
-_REVERSING = "reversing-"
-"""Prefix of the marks that name a partition of which a delivery is being reverted or reinstated."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +58,7 @@ class Backlog:
     catalog: SourceCatalog
     raw_zone: RawZone
     warehouse: Backend
+    liveness: Liveness
 
     def inbox(self, log: logging.Logger, keys: Collection[str] | None = None) -> Listing:
         """List the inbox; its ready files are those that are neither merged nor reverted.
@@ -217,20 +215,14 @@ class Backlog:
         if self.warehouse.is_read_only:
             yield
             return
-        marks = self.settings.work_dir
-        for _ in claim_stale_marks(marks, f"{_REVERSING}*"):
+        for _ in self.liveness.claim_dead(Kind.REVERSAL):
             pass  # Claiming removes the mark; the next run completes what its process had begun.
-        with hold_mark(marks / f"{_REVERSING}{uuid4().hex}") as mark:
-            mark.write_text(delivery.partition_key)
+        with self.liveness.hold(Kind.REVERSAL, uuid4().hex, delivery.partition_key):
             yield
 
     def partitions_being_reversed(self) -> set[str]:
         """Return the partitions of which a live process reverts or reinstates a delivery."""
-        keys = set()
-        for mark in live_marks(self.settings.work_dir, f"{_REVERSING}*"):
-            with suppress(FileNotFoundError):  # The reversal has just ended.
-                keys.add(mark.read_text())
-        return keys
+        return {mark.text for mark in self.liveness.live(Kind.REVERSAL)}
 
 
 def _is_pending(

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import duckdb
 
-from lfp_pipeline.common.process_marks import live_marks
 from lfp_pipeline.common.text import pluralize
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import (
@@ -22,6 +21,7 @@ from lfp_pipeline.errors import (
     WarehouseBusyError,
     user_message,
 )
+from lfp_pipeline.hosts.liveness import Kind
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.model.ledger_entry import APPLIED, Status
 from lfp_pipeline.model.partition_key import file_name, is_derived
@@ -173,7 +173,9 @@ def _collect(engine: Engine) -> StatusReport:
         skipped=inbox.skipped,
         ignored=inbox.ignored,
         pending_deliveries=pending_deliveries,
-        runs=list(_runs(engine.settings.run_marks_dir)),
+        runs=[
+            (mark.name, mark.text, mark.since_ns / 1e9) for mark in engine.liveness.live(Kind.RUN)
+        ],
         writer=lock.holder,
         waiting=lock.waiting,
         tables=tables,
@@ -216,14 +218,6 @@ def _inbox(engine: Engine, problems: list[str]) -> Listing:
     except LfpError as error:
         problems.append(str(error))
         return Listing((), ())
-
-
-def _runs(marks: Path) -> Iterator[tuple[str, str, float]]:
-    for mark in live_marks(marks, "*.run"):
-        try:
-            yield mark.stem, mark.read_text(), mark.stat().st_mtime
-        except FileNotFoundError:  # It has just ended.
-            continue
 
 
 def _files(

@@ -3,27 +3,30 @@
 from pathlib import Path
 from threading import Event, Thread
 
-from lfp_pipeline.common.process_marks import hold_mark, live_marks
 from lfp_pipeline.dagster_support.shown_until import begin_showing, save_shown, unshown
+from lfp_pipeline.hosts.liveness import Kind, LockedFiles
+from lfp_pipeline.hosts.notes import FileNote
 from lfp_pipeline.raw_zone.raw_index import RawIndex
+from lfp_pipeline.settings import Settings
 
 
 def test_runs_that_end_meanwhile_cause_no_error(tmp_path: Path) -> None:
-    index, marks = RawIndex(tmp_path / "raw"), tmp_path / "runs"
-    begin_showing(tmp_path, index)
+    index, liveness = RawIndex(tmp_path / "raw"), LockedFiles(Settings(data_dir=tmp_path))
+    note = FileNote(tmp_path / "lfp_shown_until")
+    begin_showing(note, index)
     ended = Event()
 
     def begin_and_end_runs() -> None:
         while not ended.is_set():
-            with hold_mark(marks / "a.run"):
+            with liveness.hold(Kind.RUN, "a"):
                 pass
 
     thread = Thread(target=begin_and_end_runs)
     thread.start()
     try:
         for _ in range(1_000):
-            assert live_marks(marks, "*.run") in ([], [marks / "a.run"])
-            assert unshown(tmp_path, index, marks) == []
+            assert [mark.name for mark in liveness.live(Kind.RUN)] in ([], ["a"])
+            assert unshown(note, index, liveness) == []
     finally:
         ended.set()
         thread.join()
@@ -31,8 +34,9 @@ def test_runs_that_end_meanwhile_cause_no_error(tmp_path: Path) -> None:
 
 def test_a_file_of_an_earlier_form_is_read_and_a_damaged_one_is_replaced(tmp_path: Path) -> None:
     index, file = RawIndex(tmp_path / "raw"), tmp_path / "lfp_shown_until"
+    liveness = LockedFiles(Settings(data_dir=tmp_path))
     for content in ("123", "", "{}", "[1]", '{"until_ns": 1'):
         file.write_text(content)
-        assert unshown(tmp_path, index, tmp_path) == []
-        save_shown(tmp_path, index, ())
+        assert unshown(FileNote(file), index, liveness) == []
+        save_shown(FileNote(file), index, ())
         assert file.read_text().startswith('{"until_ns": ')
