@@ -17,7 +17,7 @@ from pathlib import Path
 from lfp_pipeline.common.clock import utc_from_ns
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.model.delivery import Delivery, stamp
-from lfp_pipeline.raw_zone.integrity import TOUCHED_AT
+from lfp_pipeline.raw_zone.raw_records import TOUCHED_AT
 from lfp_pipeline.settings import Settings
 from lfp_pipeline.warehouse.schema import database_id
 

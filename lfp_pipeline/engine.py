@@ -50,7 +50,7 @@ class Engine:
             read_only: change nothing in the data folder, so only plan or read.
         """
         self.settings = settings
-        self.raw_zone = RawZone(settings.raw_dir, read_only=read_only)
+        self.raw_zone = RawZone.of(settings, read_only=read_only)
         self.catalog = SourceCatalog(settings, self.raw_zone.index.newest_versions)
         self.warehouse = warehouse or Warehouse.of(settings, read_only=read_only)
         self.published = PublishedCopy(
@@ -80,7 +80,7 @@ class Engine:
 
     def ingest(self, delivery: Delivery, log: logging.Logger) -> IngestResult:
         """Read and merge a delivery."""
-        (result,) = ingest([delivery], self.settings, self.warehouse, log)
+        (result,) = ingest([delivery], self.raw_zone, self.settings, self.warehouse, log)
         return result
 
     def ingest_all(

@@ -19,8 +19,6 @@ from lfp_pipeline.ingest.backlog import PartitionBacklog
 from lfp_pipeline.ingest.result import IngestResult, LandingFailure
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.model.ledger_entry import Status
-from lfp_pipeline.raw_zone.desired_state import mark_reverted, prune
-from lfp_pipeline.raw_zone.status_notes import read_status
 from lfp_pipeline.reading.plain_text import PlainText
 from lfp_pipeline.reading.reader import Reading
 from lfp_pipeline.settings import Settings
@@ -31,6 +29,7 @@ from lfp_pipeline.warehouse.duckdb_file import Warehouse
 from testing.engine import LOG, engine_at, land, tables
 from testing.expected_tables import File
 from testing.processes import HOLD_DATABASE, HOLD_OPEN, running
+from testing.raw_marks import mark_reverted, prune, read_status
 
 GOOD = "name,sku,description\nAnn,s1,\nBob,s2,x\n"
 WITH_REJECTS = "name,sku,description\nAnn,s1,\n,s2,x\n,s3,x\n"

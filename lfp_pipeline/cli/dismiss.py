@@ -14,6 +14,7 @@ from lfp_pipeline.cli.output import examples
 if TYPE_CHECKING:
     from lfp_pipeline.model.delivery import Delivery
     from lfp_pipeline.raw_zone.landed import Landed
+    from lfp_pipeline.raw_zone.raw_zone import RawZone
     from lfp_pipeline.settings import Settings
 
 
@@ -58,10 +59,10 @@ def command(delivery: str, *, latest: bool, call: OperationCall) -> None:
         with engine.warehouse.session("finding what needs attention", log) as connection:
             return ids_to_dismiss(engine, connection)
 
-    def needs_attention(landed: "Landed") -> bool:
+    def needs_attention(_: "RawZone", landed: "Landed") -> bool:
         return landed.delivery_id in ids()
 
-    def check(found: "Delivery") -> None:
+    def check(_: "RawZone", found: "Delivery") -> None:
         require_to_dismiss(engine, found, log)
 
     found = call.find(delivery, latest=latest, among=needs_attention, check=check)

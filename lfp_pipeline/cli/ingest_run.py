@@ -20,7 +20,6 @@ from lfp_pipeline.errors import LandingError
 from lfp_pipeline.ingest.result import IngestResult, LandingFailure
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.model.ledger_entry import APPLIED, Status
-from lfp_pipeline.raw_zone.status_notes import delete_status_note, last_recorded_status
 from lfp_pipeline.sources.inbox import InboxFile
 
 Outcome = IngestResult | LandingFailure
@@ -114,8 +113,9 @@ def _land(targets: Sequence[Target], engine: Engine, log: logging.Logger) -> lis
         except LandingError as error:
             failures.append(LandingFailure.because_of(error, target.key, target.name))
         else:
-            if last_recorded_status(delivery.path) == Status.REFUSED:
-                delete_status_note(delivery.path)
+            notes = engine.raw_zone.notes
+            if notes.last_status(delivery.raw_name) == Status.REFUSED:
+                notes.delete(delivery.raw_name)
     return failures
 
 

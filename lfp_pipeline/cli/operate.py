@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property, wraps
+from functools import cached_property, partial, wraps
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lfp_pipeline.model.delivery import Delivery
     from lfp_pipeline.operations import Report
     from lfp_pipeline.raw_zone.landed import Landed
+    from lfp_pipeline.raw_zone.raw_zone import RawZone
 
 verbose_option = click.option("-v", "--verbose", is_flag=True, help="Show all events of the run.")
 yes_option = click.option("--yes", is_flag=True, help="Answer yes where the command would ask.")
@@ -49,8 +50,8 @@ class OperationCall:
         text: str,
         *,
         latest: bool,
-        among: "Callable[[Landed], bool]",
-        check: "Callable[[Delivery], None]",
+        among: "Callable[[RawZone, Landed], bool]",
+        check: "Callable[[RawZone, Delivery], None]",
     ) -> "Delivery":
         """Return the delivery that an argument names (see `find_delivery`).
 
@@ -60,8 +61,9 @@ class OperationCall:
         """
         from lfp_pipeline.operations.find_delivery import find_delivery
 
-        found = find_delivery(self.engine, text, latest=latest, among=among)
-        check(found)
+        zone = self.engine.raw_zone
+        found = find_delivery(self.engine, text, latest=latest, among=partial(among, zone))
+        check(zone, found)
         return found
 
     def run(

@@ -1,6 +1,5 @@
 """`lfp reinstate`: merges a reverted delivery again, or takes a dismissal back."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -11,12 +10,11 @@ from lfp_pipeline.cli.output import examples
 
 if TYPE_CHECKING:
     from lfp_pipeline.raw_zone.landed import Landed
+    from lfp_pipeline.raw_zone.raw_zone import RawZone
 
 
-def _can_be_reinstated(landed: "Landed") -> bool:
-    from lfp_pipeline.raw_zone.desired_state import dismissed_rejects
-
-    return landed.reverted or dismissed_rejects(Path(landed.raw)) is not None
+def _can_be_reinstated(zone: "RawZone", landed: "Landed") -> bool:
+    return landed.reverted or zone.desired.dismissed_rejects(landed.raw_name) is not None
 
 
 @click.command(

@@ -10,9 +10,10 @@ from lfp_pipeline.cli.output import examples
 
 if TYPE_CHECKING:
     from lfp_pipeline.raw_zone.landed import Landed
+    from lfp_pipeline.raw_zone.raw_zone import RawZone
 
 
-def _is_merged(landed: "Landed") -> bool:
+def _is_merged(_: "RawZone", landed: "Landed") -> bool:
     return not landed.reverted and landed.noted_status == "merged"
 
 

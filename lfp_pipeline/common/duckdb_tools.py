@@ -40,15 +40,26 @@ def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
 
 
 def attach(
-    connection: duckdb.DuckDBPyConnection, database: Path, name: str, *, to_read: bool = False
+    connection: duckdb.DuckDBPyConnection,
+    database: Path,
+    name: str,
+    *,
+    to_read: bool = False,
+    storage_version: str | None = None,
 ) -> None:
     """Attach a database file under a name; a missing file is created, unless it is read only.
+
+    Args:
+        storage_version: the oldest version of DuckDB that can read a file that is created; None:
+            the version that this DuckDB chooses.
 
     Raises:
         duckdb.Error: the file cannot be opened.
     """
     path = str(database).replace("'", "''")  # DuckDB 1.5 takes no bound parameter here.
     options = "TYPE duckdb, READ_ONLY" if to_read else "TYPE duckdb"
+    if storage_version is not None:
+        options += f", STORAGE_VERSION '{storage_version}'"
     connection.execute(f"ATTACH '{path}' AS {name} ({options})")
 
 

@@ -42,7 +42,6 @@ from lfp_pipeline.hosts.notes import Note
 from lfp_pipeline.ingest.result import IngestResult, LandingFailure
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.model.ledger_entry import Status
-from lfp_pipeline.raw_zone.status_notes import last_noted_at
 from lfp_pipeline.warehouse.file_results import deliveries_in_force
 from lfp_pipeline.warehouse.invariants import product_count
 from lfp_pipeline.warehouse.ledger import entry_of
@@ -216,7 +215,7 @@ def _show_delivery(
                 metadata = result_metadata(result, products)
                 context.log_event(materialization_event("products", delivery, metadata))
             else:
-                at = last_noted_at(delivery.path)
+                at = engine.raw_zone.notes.last_noted_at(delivery.raw_name)
                 run = failed_run_of(context.instance, delivery.partition_key, at) if at else None
                 _show_failure(context, result, products, run)
 

@@ -109,7 +109,7 @@ class RebuildConfig(OperationConfig):
 class ExportConfig(OperationConfig):
     """Output formats."""
 
-    formats: list[str] = Field(["parquet", "csv"], description="parquet, csv, or both.")
+    formats: list[str] = Field(["parquet", "csv"], description="parquet, csv, duckdb: one or more.")
 
 
 class VerifyConfig(OperationConfig):

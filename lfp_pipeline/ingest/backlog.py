@@ -4,7 +4,6 @@ import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from uuid import uuid4
 
 from lfp_pipeline.common.clock import utc_from_ns
@@ -16,7 +15,6 @@ from lfp_pipeline.ingest.ingest import try_to_write_status_note
 from lfp_pipeline.ingest.result import IngestResult, LandingFailure
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.model.ledger_entry import APPLIED, STATUSES, LedgerEntry, Status
-from lfp_pipeline.raw_zone.desired_state import is_pruned
 from lfp_pipeline.raw_zone.landed import Landed
 from lfp_pipeline.raw_zone.pending import (
     has_pending,
@@ -25,7 +23,6 @@ from lfp_pipeline.raw_zone.pending import (
     reconciled,
 )
 from lfp_pipeline.raw_zone.raw_zone import RawZone
-from lfp_pipeline.raw_zone.status_notes import read_status
 from lfp_pipeline.settings import Settings
 from lfp_pipeline.sources.catalog import SourceCatalog
 from lfp_pipeline.sources.inbox import InboxFile, Listing
@@ -109,9 +106,9 @@ class Backlog:
         for landed in applied:
             if not landed.pruned or landed.is_reconciled_in(id_):
                 continue
-            raw = Path(landed.raw)
-            if is_pruned(raw) and read_status(raw, id_) is None:
-                try_to_write_status_note(raw, status_of[landed.delivery_id], id_, log)
+            name, notes = landed.raw_name, self.raw_zone.notes
+            if self.raw_zone.desired.is_pruned(name) and notes.status_in(name, id_) is None:
+                try_to_write_status_note(notes, name, status_of[landed.delivery_id], id_, log)
 
     def deliveries(self, log: logging.Logger, offered: Sequence[InboxFile] = ()) -> list[Delivery]:
         """Return the pending deliveries, oldest first.
@@ -128,16 +125,16 @@ class Backlog:
             ctime_ns = ctimes.get(version)
             return ctime_ns is not None and delivery.source_ctime_ns in {None, ctime_ns}
 
-        pending = pending_deliveries(self.raw_zone.index, self.warehouse.cached_id(), log)
+        pending = pending_deliveries(self.raw_zone, self.warehouse.cached_id(), log)
         return [delivery for delivery in pending if not is_offered(delivery)]
 
     def operator_requests(self, log: logging.Logger) -> list[Delivery]:
         """Return pending purges and reversals, oldest first. Apply them before merging any file."""
-        return pending_operator_requests(self.raw_zone.index, self.warehouse.cached_id(), log)
+        return pending_operator_requests(self.raw_zone, self.warehouse.cached_id(), log)
 
     def has_pending(self, key: str) -> bool:
         """Return whether a partition has a pending delivery."""
-        return has_pending(self.raw_zone.index, key, self.warehouse.cached_id())
+        return has_pending(self.raw_zone, key, self.warehouse.cached_id())
 
     def last_statuses(self, files: Sequence[InboxFile]) -> list[Status | None]:
         """Return the noted status of each file, without opening the database; None: pending.
@@ -152,7 +149,7 @@ class Backlog:
 
     def reconciled(self, files: Sequence[InboxFile]) -> list[Landed | None]:
         """Return the delivery of each file; None: the file is pending."""
-        return reconciled(self.raw_zone.index, files, self.warehouse.cached_id())
+        return reconciled(self.raw_zone, files, self.warehouse.cached_id())
 
     def of(self, keys: Sequence[str], log: logging.Logger) -> PartitionBacklog:
         """Return the backlog of partitions.

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,9 +21,6 @@ from lfp_pipeline.ingest.result import (
 from lfp_pipeline.ingest.revert import revert
 from lfp_pipeline.model.delivery import Delivery, Kind, label_of
 from lfp_pipeline.model.ledger_entry import LedgerEntry, Status
-from lfp_pipeline.raw_zone.desired_state import is_reverted
-from lfp_pipeline.raw_zone.integrity import verify_raw_file
-from lfp_pipeline.raw_zone.raw_records import as_recorded
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.reading.crash_guard import (
     crashed_digests,
@@ -48,6 +45,7 @@ from lfp_pipeline.warehouse.schema import database_id
 
 def reconcile_batch(
     batch: Sequence[Delivery],
+    raw_zone: RawZone,
     settings: Settings,
     warehouse: Backend,
     log: logging.Logger,
@@ -67,11 +65,13 @@ def reconcile_batch(
     """
     started = time.perf_counter()
     limits = WorkspaceLimits.of(settings, workers)
-    with workspace_of(settings, limits) as workspace:
-        reverts = is_reverted(batch[0].path)
+    with workspace_of(settings, limits) as workspace, ExitStack() as held:
+        reverts = raw_zone.desired.is_reverted(batch[0].raw_name)
         if reverts and len(batch) > 1:
             raise DesiredStateChangedError
-        work = _BatchMerge(batch, reverts, workspace, limits, settings, warehouse, log, started)
+        work = _BatchMerge(
+            batch, reverts, raw_zone, workspace, held, limits, settings, warehouse, log, started
+        )
         if reverts:
             results = work.revert()
         elif batch[0].kind is Kind.DELETION:
@@ -91,12 +91,15 @@ class _BatchMerge:
 
     Attributes:
         reverts: whether the batch is a single delivery whose desired state is reverted.
+        held: keeps the bytes of a single delivery while it is read.
         started: begin of the work, by `time.perf_counter`.
     """
 
     batch: Sequence[Delivery]
     reverts: bool
+    raw_zone: RawZone
     workspace: Workspace
+    held: ExitStack
     limits: WorkspaceLimits
     settings: Settings
     warehouse: Backend
@@ -107,21 +110,25 @@ class _BatchMerge:
         """Revert the delivery."""
         (delivery,) = self.batch
         with self._attached(self.warehouse, "reverting") as before:
-            is_shadow = self.warehouse.is_shadow
-            entry = revert(delivery, self.workspace, self.settings, self.log, is_shadow=is_shadow)
+            zone, is_shadow = self.raw_zone, self.warehouse.is_shadow
+            entry = revert(
+                delivery, zone, self.workspace, self.settings, self.log, is_shadow=is_shadow
+            )
             return self._results([entry], before)
 
     def delete(self) -> list[IngestResult]:
         """Delete the skus that the deletion lists."""
         (delivery,), connection = self.batch, self.workspace.connection
-        verify_raw_file(delivery)
-        with self._attached(self.warehouse, "deleting by") as before:
+        with (
+            self.raw_zone.verified(delivery),
+            self._attached(self.warehouse, "deleting by") as before,
+        ):
             return self._results([merge_deletion(connection, delivery, self.started)], before)
 
     def reassign_rows(self) -> list[IngestResult]:
         """Reassign the rows of an earlier delivery with the same bytes, without reading them."""
         delivery, *others = self.batch
-        if others or not RawZone(self.settings.raw_dir).has_duplicate(delivery):
+        if others or not self.raw_zone.has_duplicate(delivery):
             return []
         connection = self.workspace.connection
         with suppress(WarehouseBusyError), self._attached(self.warehouse.waiting(0)) as before:
@@ -200,9 +207,9 @@ class _BatchMerge:
         alone = len(self.batch) == 1
         reading, refusal = None, None
         texts: Sequence[PlainText] = ()
-        with self.workspace.folder_for(number) as folder:
+        with self.workspace.folder_for(number) as folder, ExitStack() as held:
             try:
-                texts = self._single_texts if alone else self._texts(delivery, folder)
+                texts = self._single_texts if alone else self._texts(delivery, folder, held)
                 reading = read_delivery(
                     delivery, texts, connection, folder, self._options, self.log
                 )
@@ -260,11 +267,11 @@ class _BatchMerge:
     def _single_texts(self) -> Sequence[PlainText]:
         """The texts of a delivery that is alone in its batch, unpacked once for all ways."""
         with marking_in_progress(self.batch, self.settings.work_dir):
-            return self._texts(self.batch[0], self.workspace.folder)
+            return self._texts(self.batch[0], self.workspace.folder, self.held)
 
-    def _texts(self, delivery: Delivery, folder: Path) -> Sequence[PlainText]:
-        """Verify and unpack a delivery, as every way of reading begins."""
-        verify_raw_file(delivery)
+    def _texts(self, delivery: Delivery, folder: Path, held: ExitStack) -> Sequence[PlainText]:
+        """Verify and unpack a delivery, as every way of reading begins, and hold its bytes."""
+        held.enter_context(self.raw_zone.verified(delivery))
         if delivery.sha256 in self._crashed:
             work_dir = self.settings.work_dir
             trial_read_if_crashed(delivery, self.limits, self._options, work_dir, self.log)
@@ -305,8 +312,9 @@ class _BatchMerge:
             # A change is marked in the raw zone before its process asks for the lock. So the last
             # holder of the lock sees the latest change.
             for delivery in self.batch:
-                is_other_way = is_reverted(delivery.path) != self.reverts
-                if is_other_way or as_recorded(delivery) != delivery:
+                reverts = self.raw_zone.desired.is_reverted(delivery.raw_name)
+                recorded = self.raw_zone.records.as_recorded(delivery)
+                if reverts != self.reverts or recorded != delivery:
                     raise DesiredStateChangedError
             before = entries(connection, ids)
             if not self.reverts:

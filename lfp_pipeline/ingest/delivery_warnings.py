@@ -16,9 +16,7 @@ from lfp_pipeline.errors import (
 from lfp_pipeline.model.delivery import Delivery, label_of
 from lfp_pipeline.model.ledger_entry import LedgerEntry, Status
 from lfp_pipeline.model.partition_key import file_name, typed_name
-from lfp_pipeline.raw_zone.desired_state import is_reverted
 from lfp_pipeline.raw_zone.raw_zone import RawZone
-from lfp_pipeline.raw_zone.status_notes import last_recorded_status
 from lfp_pipeline.reading.likely_encoding import encoding_hint
 from lfp_pipeline.reading.plain_text import PlainText
 from lfp_pipeline.reading.reject_limit import INVALID_ENCODING
@@ -106,12 +104,12 @@ def completion(delivery: Delivery, entry: LedgerEntry, raw_zone: RawZone) -> str
         unfinished = raw_zone.find(delivery.completes)
     except LandingError:  # The upload is gone.
         return None
-    noted = last_recorded_status(unfinished.path)
-    if is_reverted(unfinished.path):
+    noted = raw_zone.notes.last_status(unfinished.raw_name)
+    if raw_zone.desired.is_reverted(unfinished.raw_name):
         fate = "is reverted" if noted == Status.REVERTED else "the next run reverts"
     elif noted == Status.REFUSED:
         fate = "was refused"
-    elif last_recorded_status(delivery.path) is None:  # See `conclude`.
+    elif raw_zone.notes.last_status(delivery.raw_name) is None:  # See `conclude`.
         fate = "the next run reverts"
     else:
         command = lfp_command("revert", delivery.completes)

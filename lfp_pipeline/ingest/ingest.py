@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import duckdb
 
@@ -24,12 +23,10 @@ from lfp_pipeline.ingest.result import (
     OtherSettingsError,
 )
 from lfp_pipeline.ingest.reversal_check import checked_reversal
-from lfp_pipeline.model.delivery import Delivery, Kind
+from lfp_pipeline.model.delivery import Delivery, Kind, RawName
 from lfp_pipeline.model.ledger_entry import LedgerEntry, Status
-from lfp_pipeline.raw_zone.desired_state import clear_reverted, is_reverted, mark_reverted, state_of
-from lfp_pipeline.raw_zone.raw_records import as_recorded
 from lfp_pipeline.raw_zone.raw_zone import RawZone
-from lfp_pipeline.raw_zone.status_notes import last_recorded_status, write_status_note
+from lfp_pipeline.raw_zone.status_notes import StatusNotes
 from lfp_pipeline.reading.crash_guard import crashed_digests
 from lfp_pipeline.settings import Settings
 from lfp_pipeline.warehouse.backend import Backend
@@ -53,6 +50,7 @@ class _Part:
 
 def ingest(
     deliveries: Sequence[Delivery],
+    raw_zone: RawZone,
     settings: Settings,
     warehouse: Backend,
     log: logging.Logger,
@@ -70,16 +68,17 @@ def ingest(
     """
     unique = {delivery.delivery_id: delivery for delivery in deliveries}.values()
     oldest_first = sorted(unique, key=lambda delivery: delivery.order_key)
-    raw_zone, inbox = RawZone(settings.raw_dir), settings.inbox_dir
     remaining = [_Part(oldest_first, settings)]
     results: list[IngestResult] = []
     while remaining:
-        part, *others = _split_batch(remaining.pop(0))
+        part, *others = _split_batch(remaining.pop(0), raw_zone)
         remaining = [*others, *remaining]
         try:
-            batch = reconcile_batch(part.deliveries, part.settings, warehouse, log, workers)
+            batch = reconcile_batch(
+                part.deliveries, raw_zone, part.settings, warehouse, log, workers
+            )
         except DesiredStateChangedError:
-            deliveries = [as_recorded(delivery) for delivery in part.deliveries]
+            deliveries = [raw_zone.records.as_recorded(delivery) for delivery in part.deliveries]
             remaining = [replace(part, deliveries=deliveries), *remaining]
             continue
         except OtherSettingsError as error:
@@ -90,16 +89,20 @@ def ingest(
                 log.warning("A batch failed; merging its deliveries one by one", exc_info=True)
                 remaining = [*_split_into_singles(part), *remaining]
                 continue
-            batch = [_failed(delivery, error, warehouse, log) for delivery in part.deliveries]
+            batch = [
+                _failed(delivery, error, raw_zone, warehouse, log) for delivery in part.deliveries
+            ]
         if not warehouse.is_shadow:
-            conclude(batch, part.settings, warehouse, log)
+            conclude(batch, raw_zone, part.settings, warehouse, log)
         for result in batch:
-            warnings = delivery_warnings(result.delivery, result.account, raw_zone, inbox)
+            warnings = delivery_warnings(
+                result.delivery, result.account, raw_zone, settings.inbox_dir
+            )
             results.append(replace(result, warnings=warnings))
     return results
 
 
-def _split_batch(part: _Part) -> list[_Part]:
+def _split_batch(part: _Part, raw_zone: RawZone) -> list[_Part]:
     """Split off the deliveries that must be merged alone; the others stay together.
 
     A file that crashed a reader may fail, and take long to fail. Deletions and reversals are merged
@@ -109,7 +112,8 @@ def _split_batch(part: _Part) -> list[_Part]:
     alone: list[Delivery] = []
     together: list[Delivery] = []
     for delivery in part.deliveries:
-        is_other = delivery.kind is Kind.DELETION or is_reverted(delivery.path)
+        is_reverted = raw_zone.desired.is_reverted(delivery.raw_name)
+        is_other = delivery.kind is Kind.DELETION or is_reverted
         (alone if is_other or delivery.sha256 in crashed else together).append(delivery)
     parts = [[delivery] for delivery in alone] + ([together] if together else [])
     return [replace(part, deliveries=deliveries) for deliveries in parts]
@@ -123,7 +127,11 @@ def _split_into_singles(part: _Part, settings: Settings | None = None) -> list[_
 
 
 def conclude(
-    results: Sequence[IngestResult], settings: Settings, warehouse: Backend, log: logging.Logger
+    results: Sequence[IngestResult],
+    raw_zone: RawZone,
+    settings: Settings,
+    warehouse: Backend,
+    log: logging.Logger,
 ) -> None:
     """Revert the unfinished uploads that merged deliveries complete, and write status notes.
 
@@ -136,7 +144,7 @@ def conclude(
             continue
         if status is Status.MERGED:
             try:
-                _revert_unfinished(delivery, settings, warehouse, log)
+                _revert_unfinished(delivery, raw_zone, settings, warehouse, log)
             except (*_UNRECORDABLE, OSError) as error:
                 log.warning(
                     "%s is not reverted yet: %s. The next run tries again.",
@@ -145,32 +153,39 @@ def conclude(
                 )
                 continue
         # Without a note, the next run reconciles a delivery whose desired state has changed.
-        if state_of(delivery, status).is_reconciled:
-            try_to_write_status_note(delivery.path, status, result.database_id, log)
+        if raw_zone.desired.state_of(delivery, status).is_reconciled:
+            name, id_ = delivery.raw_name, result.database_id
+            try_to_write_status_note(raw_zone.notes, name, status, id_, log)
 
 
 def _revert_unfinished(
-    delivery: Delivery, settings: Settings, warehouse: Backend, log: logging.Logger
+    delivery: Delivery,
+    raw_zone: RawZone,
+    settings: Settings,
+    warehouse: Backend,
+    log: logging.Logger,
 ) -> None:
     """Revert the unfinished upload that a merged delivery completes, as revert_delivery would.
 
     That happens once, even if the database is rebuilt later: people may have reinstated the upload
     since.
     """
-    if delivery.completes is None or last_recorded_status(delivery.path) == Status.MERGED:
+    desired, notes = raw_zone.desired, raw_zone.notes
+    if delivery.completes is None or notes.last_status(delivery.raw_name) == Status.MERGED:
         return
     try:
-        unfinished = RawZone(settings.raw_dir).find(delivery.completes)
+        unfinished = raw_zone.find(delivery.completes)
     except LandingError:  # The upload is gone.
         return
-    if is_reverted(unfinished.path):
+    if desired.is_reverted(unfinished.raw_name):
         return
     try:
-        with checked_reversal(unfinished, settings, warehouse, log):
-            mark_reverted(unfinished.path)
-        (reverted,) = ingest([unfinished], settings, warehouse, log)
+        with checked_reversal(unfinished, raw_zone, settings, warehouse, log):
+            desired.mark_reverted(unfinished.raw_name)
+        (reverted,) = ingest([unfinished], raw_zone, settings, warehouse, log)
         if reverted.account.status is Status.FAILED and not reverted.busy:
-            clear_reverted(unfinished.path)  # Nobody requested it, so it must not block runs.
+            # Nobody requested it, so it must not block runs.
+            desired.clear_reverted(unfinished.raw_name)
             raise OperationRefusedError(reverted.account.error)
         log.warning(
             "%s was an unfinished upload: %s begins with its bytes and continues its last record. "
@@ -190,7 +205,11 @@ def _revert_unfinished(
 
 
 def _failed(
-    delivery: Delivery, error: Exception, warehouse: Backend, log: logging.Logger
+    delivery: Delivery,
+    error: Exception,
+    raw_zone: RawZone,
+    warehouse: Backend,
+    log: logging.Logger,
 ) -> IngestResult:
     """Return the result of a delivery that failed, after recording the failure if possible."""
     failed = LedgerEntry(delivery.delivery_id, Status.FAILED, error=user_message(error))
@@ -198,7 +217,8 @@ def _failed(
         return IngestResult(delivery, failed, busy=isinstance(error, WarehouseBusyError))
     if not isinstance(error, LfpError) and not hint_for(error):
         log.error("%s failed", delivery.label, exc_info=error)
-    if is_reverted(delivery.path):  # The ledger goes on saying that the delivery is merged.
+    if raw_zone.desired.is_reverted(delivery.raw_name):
+        # The ledger goes on saying that the delivery is merged.
         return IngestResult(delivery, replace(failed, error=f"It is not reverted. {failed.error}"))
     try:
         with warehouse.session("recording a failure", log) as connection:
@@ -209,10 +229,10 @@ def _failed(
 
 
 def try_to_write_status_note(
-    raw: Path, status: Status, database_id: str, log: logging.Logger
+    notes: StatusNotes, name: RawName, status: Status, database_id: str, log: logging.Logger
 ) -> None:
     """Write the status note of a delivery; without one, the next run looks it up in the ledger."""
     try:
-        write_status_note(raw, status, database_id)
+        notes.write(name, status, database_id)
     except OSError as error:
-        log.warning("The status note of %s could not be written: %s", raw, error)
+        log.warning("The status note of %s could not be written: %s", name.delivery_id, error)

@@ -12,9 +12,7 @@ from lfp_pipeline.errors import OperationRefusedError
 from lfp_pipeline.ingest.revert import Replacements, find_replacements, may_be_refused
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.model.ledger_entry import Status
-from lfp_pipeline.raw_zone.desired_state import state_of
 from lfp_pipeline.raw_zone.raw_zone import RawZone
-from lfp_pipeline.raw_zone.status_notes import last_recorded_status
 from lfp_pipeline.reading.workspace import WorkspaceLimits, workspace_of
 from lfp_pipeline.settings import Settings
 from lfp_pipeline.warehouse.backend import Backend
@@ -49,6 +47,7 @@ class ReversalForecast:
 @contextmanager
 def checked_reversal(
     delivery: Delivery,
+    raw_zone: RawZone,
     settings: Settings,
     warehouse: Backend,
     log: logging.Logger,
@@ -78,7 +77,7 @@ def checked_reversal(
         ) as workspace,
         warehouse.attached(workspace.connection, purpose, log),
     ):
-        connection, raw_zone = workspace.connection, RawZone(settings.raw_dir)
+        connection = workspace.connection
         older = plan_reversal(connection, delivery)
         before = planned_changes(connection, delivery)
         pruned = _pruned(connection, raw_zone, delivery, older) if before.skus else []
@@ -93,7 +92,7 @@ def checked_reversal(
         products, after, replacements = product_count(connection), None, Replacements()
         how = {"use_present_settings": use_present_settings}
         if with_replacements or may_be_refused(older, settings, **how):
-            replacements = find_replacements(delivery, workspace, settings, log, **how)
+            replacements = find_replacements(delivery, raw_zone, workspace, settings, log, **how)
             after = planned_changes(connection, delivery)
         yield ReversalForecast(before, products, after, replacements)
 
@@ -122,6 +121,6 @@ def _pruned(
         for candidate in raw_zone.all_deliveries()
         if candidate.order_key < delivery.order_key
         and candidate.delivery_id not in entries
-        and not state_of(candidate, None).is_replayable
-        and last_recorded_status(candidate.path) != Status.REFUSED
+        and not raw_zone.desired.state_of(candidate, None).is_replayable
+        and raw_zone.notes.last_status(candidate.raw_name) != Status.REFUSED
     ]

@@ -15,12 +15,6 @@ from lfp_pipeline.common.text import format_size, preview
 from lfp_pipeline.errors import DeliveryRefusedError, LfpError, OperationRefusedError
 from lfp_pipeline.model.delivery import Delivery, Kind
 from lfp_pipeline.model.ledger_entry import LedgerEntry, Status
-from lfp_pipeline.raw_zone.desired_state import (
-    may_use_present_settings,
-    reason_of_dismissed,
-    reverted_at,
-)
-from lfp_pipeline.raw_zone.integrity import verify_raw_file
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.reading.options import Conditions, ReadOptions, reread
 from lfp_pipeline.reading.plain_text import plain_texts
@@ -87,6 +81,7 @@ def earlier_settings(labels: Sequence[str], kept: Sequence[str]) -> str:
 
 def revert(
     delivery: Delivery,
+    raw_zone: RawZone,
     workspace: Workspace,
     settings: Settings,
     log: logging.Logger,
@@ -108,29 +103,34 @@ def revert(
     entry = entry_of(workspace.connection, delivery)
     if entry is not None and entry.status is Status.REVERTED:
         return entry
-    present = may_use_present_settings(delivery.path)
-    found = find_replacements(delivery, workspace, settings, log, use_present_settings=present)
-    at, why = reverted_at(delivery.path) or utc_now(), reason_of_dismissed(delivery.path)
+    desired, name = raw_zone.desired, delivery.raw_name
+    present = desired.may_use_present_settings(name)
+    found = find_replacements(
+        delivery, raw_zone, workspace, settings, log, use_present_settings=present
+    )
+    at, why = desired.reverted_at(name) or utc_now(), desired.reason_of_dismissed(name)
     message = _REVERTED.format(at=at) if why is None else _DISMISSED.format(at=at, why=why)
     if found.corrected:
         message += _CORRECTED.format(labels=preview(found.corrected_labels))
     if found.as_then:
         message += f" {found.earlier_settings}"
     if found.unavailable:
-        ids = [older.delivery_id for older in found.unavailable]
+        names = [raw_zone.name_of(older.delivery_id) for older in found.unavailable]
         labels = preview([older.label for older in found.unavailable])
         if is_shadow:
             msg = f"Rows that {labels} may have had are needed, and were pruned meanwhile."
             raise LfpError(msg)
         message += _UNAVAILABLE.format(labels=labels)
-        for delivery_id in ids:  # Before the commit: looking a delivery up again is harmless.
-            RawZone(settings.raw_dir).delete_status_note(delivery_id)
+        for older in filter(None, names):
+            # Before the commit: looking a delivery up again is harmless.
+            raw_zone.notes.delete(older)
     connection = workspace.connection
     return apply_reversal(connection, delivery, message, found.unavailable, found.corrected)
 
 
 def find_replacements(
     delivery: Delivery,
+    raw_zone: RawZone,
     workspace: Workspace,
     settings: Settings,
     log: logging.Logger,
@@ -150,7 +150,6 @@ def find_replacements(
         LfpError: an older delivery cannot be read at all.
     """
     connection = workspace.connection
-    raw_zone = RawZone(settings.raw_dir)
     found = Replacements()
     searched: set[tuple[str, str | None]] = set()
     chosen = plan_reversal(connection, delivery)
@@ -166,23 +165,23 @@ def find_replacements(
         kept = raw_zone.find(older.delivery_id)
         size = format_size(kept.size_bytes)
         log.info("Searching delivery %d of %d: %s (%s)", number, len(chosen), kept.label, size)
-        verify_raw_file(kept, full=True)
         now = Conditions.of(ReadOptions.of(settings), kept.text_format)
-        if kept.kind is Kind.DELETION:
-            read_skus_to_delete(connection, kept.path)
-            add_tombstones(connection, older)
-        elif use_present_settings and older.read_with != now.digest:
-            started = time.perf_counter()
-            reading = _read_as_now(kept, workspace, settings, log)
-            outcomes = correct(connection, delivery, older)
-            entry = entry_of_staged(StagedDelivery(kept, reading, now), outcomes, started)
-            found.corrected.append((kept, entry))
-            searched.add((kept.sha256, now.digest))
-            continue
-        else:
-            if settings_kept := _read_as_then(kept, older, workspace, settings, log):
-                found.as_then.setdefault(settings_kept, []).append(kept.label)
-            add_replacements(connection, older)
+        with raw_zone.verified(kept, full=True):
+            if kept.kind is Kind.DELETION:
+                read_skus_to_delete(connection, kept.path)
+                add_tombstones(connection, older)
+            elif use_present_settings and older.read_with != now.digest:
+                started = time.perf_counter()
+                reading = _read_as_now(kept, workspace, settings, log)
+                outcomes = correct(connection, delivery, older)
+                entry = entry_of_staged(StagedDelivery(kept, reading, now), outcomes, started)
+                found.corrected.append((kept, entry))
+                searched.add((kept.sha256, now.digest))
+                continue
+            else:
+                if settings_kept := _read_as_then(kept, older, workspace, settings, log):
+                    found.as_then.setdefault(settings_kept, []).append(kept.label)
+                add_replacements(connection, older)
         searched.add((older.sha256, older.read_with))
     return found
 

@@ -72,7 +72,9 @@ class Scheduler:
             if is_busy.is_set():  # Another batch has waited for the database in vain.
                 return [*results, *map(_not_tried, landed)]
             if landed:
-                ingested = ingest(landed, self.settings, self.warehouse, log, workers=workers)
+                ingested = ingest(
+                    landed, self.raw_zone, self.settings, self.warehouse, log, workers=workers
+                )
                 if any(result.busy for result in ingested):
                     is_busy.set()
                 results += ingested

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
+from typing import NamedTuple
 
 from lfp_pipeline.model.partition_key import file_name
 
@@ -20,6 +21,18 @@ class Kind(StrEnum):
 
     PRODUCTS = "products"
     DELETION = "deletion"  # a header and the skus to delete
+
+
+class RawName(NamedTuple):
+    """The place of a delivery in the raw zone: its partition key, and the stem of its files."""
+
+    key: str
+    stem: str
+
+    @property
+    def delivery_id(self) -> str:
+        """The id of the delivery whose files have this name."""
+        return f"{self.key}#{self.stem.replace('-', '#')}"
 
 
 @dataclass(frozen=True)
@@ -58,6 +71,7 @@ class Delivery:
         source: the place that it came from, without credentials.
         size_bytes: the size of the raw file.
         landed_at: when it reached the raw zone, in UTC without a zone.
+        path: where its bytes are read (see `RawZone.verified`).
         text_format: its encoding and delimiter, as far as its source states them.
         stated_at: the time of this version according to its source, in UTC without a zone; None:
             `delivered_at`, or the source states none.
@@ -79,6 +93,11 @@ class Delivery:
     stated_at: datetime | None = None
     source_ctime_ns: int | None = None
     completes: str | None = None
+
+    @property
+    def raw_name(self) -> RawName:
+        """Its place in the raw zone."""
+        return RawName(self.path.parent.name, self.path.stem)
 
     @property
     def version_time(self) -> datetime:

@@ -18,7 +18,6 @@ from lfp_pipeline.errors import LfpError
 from lfp_pipeline.model.ledger_entry import Status
 from lfp_pipeline.model.partition_key import partition_key
 from lfp_pipeline.operations.read_tables import Row, rows_of
-from lfp_pipeline.raw_zone.desired_state import dismissed_rejects
 from lfp_pipeline.sources.inbox import Listing
 from lfp_pipeline.sources.local_file import path_as_text
 
@@ -136,8 +135,8 @@ def inbox_of(engine: Engine) -> Listing | None:
 
 
 def _is_dismissed(engine: Engine, connection: duckdb.DuckDBPyConnection, row: Row) -> bool:
-    path = engine.raw_zone.path_of(row["delivery_id"])
-    dismissed = dismissed_rejects(path) if path else None
+    name = engine.raw_zone.name_of(row["delivery_id"])
+    dismissed = engine.raw_zone.desired.dismissed_rejects(name) if name else None
     return dismissed is not None and dismissed == digest_of_rejects(connection, row["delivery_id"])
 
 

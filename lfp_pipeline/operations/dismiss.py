@@ -17,7 +17,6 @@ from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.model.ledger_entry import LedgerEntry, Status
 from lfp_pipeline.operations import Figures, Report
 from lfp_pipeline.operations.attention import digest_of_rejects, why_rejects_are_fixed
-from lfp_pipeline.raw_zone.desired_state import dismiss_rejects, mark_dismissed
 from lfp_pipeline.warehouse.ledger import entry_of
 
 _NOT_LANDED = "The ledger does not have it. Run `lfp ingest` first."
@@ -44,11 +43,11 @@ def dismiss_delivery(
             entry = _entry_to_dismiss(engine, connection, delivery)
             if entry.status is Status.MERGED:
                 digest = None if dry_run else digest_of_rejects(connection, delivery_id)
-                return _dismiss_rejects(delivery, entry.rows.rejected, digest)
+                return _dismiss_rejects(engine, delivery, entry.rows.rejected, digest)
             if dry_run:
                 return Report(f"{delivery.label} would be dismissed. {_reason(entry)}", figures)
             # Still under the writer lock: no run merges the delivery in between.
-            mark_dismissed(delivery.path, _reason(entry))
+            engine.raw_zone.desired.mark_dismissed(delivery.raw_name, _reason(entry))
         done = engine.ingest(delivery, log)
     if done.account.status is not Status.REVERTED:
         msg = f"{delivery.label} is not dismissed yet: {done.account.error} Try again."
@@ -64,13 +63,13 @@ def require_to_dismiss(engine: Engine, delivery: Delivery, log: logging.Logger) 
         _entry_to_dismiss(engine, connection, delivery)
 
 
-def _dismiss_rejects(delivery: Delivery, number: int, digest: str | None) -> Report:
+def _dismiss_rejects(engine: Engine, delivery: Delivery, number: int, digest: str | None) -> Report:
     """Dismiss the rejected rows with a digest; None: say what would be dismissed."""
     figures: Figures = {"delivery_id": delivery.delivery_id, "rejected_rows": number}
     what = f"{pluralize(number, 'rejected row')} of {delivery.label}"
     if digest is None:
         return Report(f"Would dismiss {what}.", figures)
-    dismiss_rejects(delivery.path, digest)
+    engine.raw_zone.desired.dismiss_rejects(delivery.raw_name, digest)
     summary = f"Dismissed {what}. Its other rows stay. `lfp reinstate` takes the dismissal back."
     return Report(summary, figures, changed=[delivery])
 

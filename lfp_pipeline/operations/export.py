@@ -1,4 +1,4 @@
-"""Writes products and name_counts as Parquet and CSV files (job `export_tables`).
+"""Writes the tables as Parquet and CSV files, or as a database (job `export_tables`).
 
 All files show the same state of the tables. They are read from the published copy, which does not
 change while it is open, so a large export does not block writers. If nothing is published, the
@@ -7,21 +7,26 @@ tables are read under the writer lock.
 
 import logging
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import duckdb
 
 from lfp_pipeline.common.atomic_files import commit_file, stale_temporaries, temporary_sibling
 from lfp_pipeline.common.clock import utc_now
+from lfp_pipeline.common.duckdb_tools import attach
+from lfp_pipeline.common.process_marks import scratch_folder
 from lfp_pipeline.common.progress import heartbeat
 from lfp_pipeline.common.text import format_size, pluralize
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import OperationRefusedError
 from lfp_pipeline.model.table_spec import COLUMN_LIST
 from lfp_pipeline.operations import Report
+from lfp_pipeline.warehouse.schema import table_names
 from lfp_pipeline.warehouse.writer_lock import WriterLock
 
 # The rows and the text columns of each table. Texts are quoted, so that other programs do not
@@ -38,6 +43,13 @@ _OPTIONS = {
     "USE_TMP_FILE false",
 }
 
+DATABASE = "duckdb"
+"""The format that is one database with all tables, the ledger included."""
+
+DATABASE_NAME = "products.duckdb"
+
+FORMATS = (*_OPTIONS, DATABASE)
+
 _SIZES = """
 SELECT (SELECT count(*) FROM warehouse.products), (SELECT count(*) FROM warehouse.name_counts),
     (SELECT max(merged_at) FROM warehouse.deliveries)
@@ -53,12 +65,23 @@ class _File:
     path: Path
 
     def write(
-        self, connection: duckdb.DuckDBPyConnection, temporary: Path, log: logging.Logger
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        file: BinaryIO,
+        temporary: Path,
+        log: logging.Logger,
     ) -> None:
-        """Write the table of the attached warehouse into a temporary file."""
-        rows, texts = _TABLES[self.table]
-        options = _OPTIONS[self.format].format(texts=texts)
+        """Write the table, or all tables, of the attached warehouse into an open temporary file."""
         with heartbeat(log, lambda seconds: f"Writing {self.path.name}: {seconds:.0f} s so far"):
+            if self.format == DATABASE:
+                # DuckDB does not write a database into an existing file.
+                with scratch_folder(temporary.parent, ".export") as folder:
+                    write_database(connection, database := folder / DATABASE_NAME)
+                    with database.open("rb") as written:
+                        shutil.copyfileobj(written, file)
+                return
+            rows, texts = _TABLES[self.table]
+            options = _OPTIONS[self.format].format(texts=texts)
             connection.execute(f"COPY ({rows}) TO $path ({options})", {"path": str(temporary)})
 
 
@@ -88,14 +111,18 @@ def _plan(engine: Engine, formats: Sequence[str]) -> Sequence[_File]:
     if not engine.warehouse.exists:
         msg = f"There is no database at {engine.warehouse.location}. Run `lfp ingest` first."
         raise OperationRefusedError(msg)
-    if not formats or set(formats) - _OPTIONS.keys():
-        msg = f"Set one or more of the formats {', '.join(_OPTIONS)}."
+    if not formats or set(formats) - set(FORMATS):
+        msg = f"Set one or more of the formats {', '.join(FORMATS)}."
         raise OperationRefusedError(msg)
-    return [
-        _File(table, format_, engine.settings.exports_dir / f"{table}.{format_}")
+    folder = engine.settings.exports_dir
+    files = [
+        _File(table, format_, folder / f"{table}.{format_}")
         for table in _TABLES
         for format_ in dict.fromkeys(formats)
+        if format_ != DATABASE
     ]
+    database = [_File("", DATABASE, folder / DATABASE_NAME)] if DATABASE in formats else []
+    return files + database
 
 
 def _planned(engine: Engine, files: Sequence[_File], log: logging.Logger) -> Report:
@@ -136,6 +163,16 @@ def _apply(engine: Engine, files: Sequence[_File], log: logging.Logger) -> Repor
     return Report(summary, figures | sizes)
 
 
+def write_database(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    """Write all tables of the attached warehouse into a new database, which DuckDB 1.5 can read."""
+    attach(connection, path, "copy", storage_version="v1.5.0")
+    try:
+        for table in sorted(table_names(connection)):
+            connection.execute(f"CREATE TABLE copy.{table} AS FROM warehouse.{table}")
+    finally:
+        connection.execute("DETACH copy")  # This also ends its write-ahead log.
+
+
 def _row_counts(products: int, names: int) -> str:
     return f"{pluralize(products, 'product')} and {pluralize(names, 'name')}"
 
@@ -159,8 +196,9 @@ def _write(
         written = []
         for file in files:
             open_file, temporary = stack.enter_context(temporary_sibling(file.path))
-            file.write(connection, temporary, log)
+            file.write(connection, open_file, temporary, log)
             # All files are on disk before the first is renamed, so all change almost at once.
+            open_file.flush()
             os.fsync(open_file.fileno())
             written.append((open_file, temporary, file.path))
         for open_file, temporary, path in written:

@@ -19,7 +19,13 @@ import duckdb
 
 from lfp_pipeline.common.atomic_files import commit_file, stale_temporaries, temporary_sibling
 from lfp_pipeline.engine import Engine
-from lfp_pipeline.errors import DeliveryRefusedError, LandingError, LfpError, ReadingTimeoutError
+from lfp_pipeline.errors import (
+    DeliveryRefusedError,
+    LandingError,
+    LfpError,
+    RawFileError,
+    ReadingTimeoutError,
+)
 from lfp_pipeline.model.delivery import Delivery, TextFormat
 from lfp_pipeline.model.ledger_entry import Status
 from lfp_pipeline.model.partition_key import key_hint
@@ -222,12 +228,19 @@ def _harmless(cell: Any) -> Any:  # noqa: ANN401 (a text or a number)
     return _NO_FORMULA + cell if is_formula else cell
 
 
+_WITHOUT_DIALECT = (
+    *(KeyError, OSError),
+    *(LandingError, RawFileError, DeliveryRefusedError, ReadingTimeoutError),
+)
+
+
 def _dialect(engine: Engine, key: str, delivery_id: str) -> Dialect | None:
     """Return the dialect of a delivery, or None if it is not in the raw zone or has no header."""
     try:
         deliveries = {found.delivery_id: found for found in engine.raw_zone.deliveries(key)}
-        return _dialect_of_file(deliveries[delivery_id], ReadOptions.of(engine.settings))
-    except (KeyError, OSError, LandingError, DeliveryRefusedError, ReadingTimeoutError):
+        with engine.raw_zone.verified(delivery := deliveries[delivery_id]):
+            return _dialect_of_file(delivery, ReadOptions.of(engine.settings))
+    except _WITHOUT_DIALECT:
         return None
 
 

@@ -9,8 +9,6 @@ from lfp_pipeline.engine import Engine
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.model.delivery_state import DeliveryState
 from lfp_pipeline.model.ledger_entry import Status
-from lfp_pipeline.raw_zone.desired_state import state_of
-from lfp_pipeline.raw_zone.status_notes import read_status
 from lfp_pipeline.warehouse.invariants import needed_deliveries
 from lfp_pipeline.warehouse.ledger import statuses
 
@@ -52,6 +50,7 @@ class Inventory:
         status_of = statuses(connection)
         kind_of = dict(connection.execute(_KINDS).fetchall())
         recorded, unreadable = engine.raw_zone.survey()
+        state_of = engine.raw_zone.desired.state_of
         state = {
             delivery: state_of(delivery, status_of.get(delivery.delivery_id))
             for delivery in recorded
@@ -88,7 +87,7 @@ def _wrongly_noted(engine: Engine, state: Mapping[Delivery, DeliveryState]) -> f
     database_id = engine.warehouse.cached_id()
     wrong = set()
     for delivery, of_delivery in state.items():
-        noted = read_status(delivery.path, database_id)
+        noted = engine.raw_zone.notes.status_in(delivery.raw_name, database_id)
         if of_delivery.bytes_kept:
             expected = of_delivery.recorded if of_delivery.is_reconciled else None
         else:  # A pruned delivery needs no note; but it may have one, which may be wrong.

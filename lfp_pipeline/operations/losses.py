@@ -12,7 +12,6 @@ from lfp_pipeline.model.delivery import label_of
 from lfp_pipeline.model.ledger_entry import APPLIED, Status
 from lfp_pipeline.model.partition_key import is_purge
 from lfp_pipeline.operations import Report
-from lfp_pipeline.raw_zone.desired_state import is_reverted, pruned_while_needed
 from lfp_pipeline.reading.options import Rereading
 from lfp_pipeline.warehouse.backend import Backend
 from lfp_pipeline.warehouse.database_swap import WarehouseSnapshot, read_differently
@@ -125,8 +124,10 @@ class Comparison:
 
 def pruned_and_needed(engine: Engine) -> Iterator[str]:
     """Yield the ids of deliveries that were pruned while the tables needed them."""
+    desired = engine.raw_zone.desired
     for delivery in engine.raw_zone.all_deliveries():
-        if pruned_while_needed(delivery.path) and not is_reverted(delivery.path):
+        name = delivery.raw_name
+        if desired.pruned_while_needed(name) and not desired.is_reverted(name):
             yield delivery.delivery_id
 
 

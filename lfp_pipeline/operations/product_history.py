@@ -15,7 +15,6 @@ from lfp_pipeline.errors import LfpError
 from lfp_pipeline.model.delivery import Delivery, Kind, labels
 from lfp_pipeline.model.partition_key import file_name
 from lfp_pipeline.operations.read_tables import Row, Tables
-from lfp_pipeline.raw_zone.integrity import verify_raw_file
 from lfp_pipeline.reading.options import ReadOptions, reread
 from lfp_pipeline.reading.plain_text import plain_texts
 from lfp_pipeline.reading.reader import read_delivery
@@ -104,8 +103,8 @@ def earlier_rows(
             on_progress(f"Reading older delivery {place}: {names[id_]} ({size})")
             try:
                 delivery = engine.raw_zone.find(id_)
-                verify_raw_file(delivery)
-                rows += _rows(delivery, files[id_], entry, sku, workspace, engine.settings)
+                with engine.raw_zone.verified(delivery):
+                    rows += _rows(delivery, files[id_], entry, sku, workspace, engine.settings)
             except LfpError as error:
                 unknown[id_] = str(error)
     return History(rows, unknown, max(0, len(older) - limit))

@@ -19,7 +19,7 @@ from lfp_pipeline.model.delivery import Delivery, Kind, labels
 from lfp_pipeline.model.ledger_entry import Status
 from lfp_pipeline.model.partition_key import file_name
 from lfp_pipeline.operations import Report
-from lfp_pipeline.raw_zone.desired_state import prune, state_of
+from lfp_pipeline.raw_zone.desired_state import DesiredStates
 from lfp_pipeline.warehouse.invariants import needed_deliveries
 from lfp_pipeline.warehouse.ledger import record_operation, statuses
 
@@ -83,7 +83,7 @@ def prune_raw(
         plan = _plan(engine, connection, landed_before, include_needed=include_needed)
         report = plan.report(dry_run=dry_run)
         if not dry_run:
-            _apply(plan, log)
+            _apply(plan, engine.raw_zone.desired, log)
             record_operation(connection, "prune_raw", started, report.summary)
     return report
 
@@ -98,13 +98,14 @@ def _plan(
     needed = needed_deliveries(connection)
     status_of = statuses(connection)
     deliveries = engine.raw_zone.all_deliveries()
-    _require_no_pending_reversal(deliveries, status_of)
+    desired = engine.raw_zone.desired
+    _require_no_pending_reversal(deliveries, status_of, desired)
     old = [
         delivery
         for delivery in deliveries
         if delivery.landed_at < landed_before
         and delivery.kind is Kind.PRODUCTS
-        and (state := state_of(delivery, status_of.get(delivery.delivery_id))).bytes_kept
+        and (state := desired.state_of(delivery, status_of.get(delivery.delivery_id))).bytes_kept
         and state.is_reconciled
     ]
     chosen = [delivery for delivery in old if include_needed or delivery.delivery_id not in needed]
@@ -112,13 +113,13 @@ def _plan(
 
 
 def _require_no_pending_reversal(
-    deliveries: Sequence[Delivery], status_of: Mapping[str, Status]
+    deliveries: Sequence[Delivery], status_of: Mapping[str, Status], desired: DesiredStates
 ) -> None:
     """Raise if a reversal is pending, because it may need any older delivery."""
     pending = [
         delivery.label
         for delivery in deliveries
-        if state_of(delivery, status_of.get(delivery.delivery_id)).awaits_reversal
+        if desired.state_of(delivery, status_of.get(delivery.delivery_id)).awaits_reversal
     ]
     if pending:
         msg = (
@@ -128,7 +129,7 @@ def _require_no_pending_reversal(
         raise OperationRefusedError(msg)
 
 
-def _apply(plan: _Plan, log: logging.Logger) -> None:
+def _apply(plan: _Plan, desired: DesiredStates, log: logging.Logger) -> None:
     for delivery in plan.chosen:
         log.info("Pruning %s", delivery.label)
-        prune(delivery.path, needed=delivery.delivery_id in plan.needed)
+        desired.prune(delivery.raw_name, needed=delivery.delivery_id in plan.needed)

@@ -31,8 +31,6 @@ from lfp_pipeline.operations.shadow_build import (
     rereadings,
     shadow_engine,
 )
-from lfp_pipeline.raw_zone.desired_state import state_of
-from lfp_pipeline.raw_zone.status_notes import read_status
 from lfp_pipeline.reading.options import Rereading
 from lfp_pipeline.warehouse.database_swap import (
     WarehouseSnapshot,
@@ -58,7 +56,8 @@ class _Plan:
         problems = [
             f"{delivery.path} is gone."
             for delivery in self.deliveries
-            if not delivery.path.exists() and state_of(delivery, None).needs_bytes
+            if engine.raw_zone.store.size(delivery.raw_name) is None
+            and engine.raw_zone.desired.state_of(delivery, None).needs_bytes
         ]
         missing = self.needed - {delivery.delivery_id for delivery in self.deliveries}
         problems += [f"{label_of(delivery_id)}: {GONE}" for delivery_id in sorted(missing)]
@@ -176,6 +175,7 @@ def _read_old(engine: Engine, log: logging.Logger) -> WarehouseSnapshot | None:
 def _require_all_reverted(engine: Engine, connection: duckdb.DuckDBPyConnection) -> None:
     """Raise if the shadow database could not revert a delivery: its replacements may be pruned."""
     status_of = statuses(connection)
+    state_of = engine.raw_zone.desired.state_of
     for delivery in replayable_deliveries(engine):
         if state_of(delivery, status_of.get(delivery.delivery_id)).awaits_reversal:
             msg = (
@@ -217,10 +217,11 @@ def _conclude(
     engine: Engine, entries: Mapping[str, LedgerEntry], id_: str, log: logging.Logger
 ) -> None:
     """Conclude the deliveries whose status notes differ from the entries of the new database."""
+    notes = engine.raw_zone.notes
     unnoted = [
         IngestResult(delivery, entries[delivery.delivery_id], database_id=id_)
         for delivery in replayable_deliveries(engine)
         if delivery.delivery_id in entries
-        and read_status(delivery.path, id_) != entries[delivery.delivery_id].status
+        and notes.status_in(delivery.raw_name, id_) != entries[delivery.delivery_id].status
     ]
-    conclude(unnoted, engine.settings, engine.warehouse, log)
+    conclude(unnoted, engine.raw_zone, engine.settings, engine.warehouse, log)

@@ -14,16 +14,7 @@ from lfp_pipeline.ingest.revert import earlier_settings, read_acceptably
 from lfp_pipeline.model.delivery import Delivery, Kind
 from lfp_pipeline.model.ledger_entry import Status
 from lfp_pipeline.operations import Figures, Report
-from lfp_pipeline.raw_zone.desired_state import (
-    clear_dismissed_rejects,
-    clear_reverted,
-    dismissed_rejects,
-    is_pruned,
-    is_reverted,
-    mark_reverted,
-)
-from lfp_pipeline.raw_zone.integrity import verify_raw_file
-from lfp_pipeline.raw_zone.status_notes import delete_status_note, last_recorded_status
+from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.reading.options import Conditions, ReadOptions, Rereading, reread
 from lfp_pipeline.reading.workspace import Workspace, WorkspaceLimits, workspace_of
 from lfp_pipeline.settings import Settings
@@ -59,6 +50,7 @@ def revert_delivery(
     with engine.backlog.being_reversed(delivery):
         with checked_reversal(
             delivery,
+            engine.raw_zone,
             engine.settings,
             engine.warehouse,
             log,
@@ -69,7 +61,9 @@ def revert_delivery(
             if dry_run:
                 return _planned_reversal(delivery, plan)
             # Still under the writer lock: no delivery that the plan needs is pruned in between.
-            mark_reverted(delivery.path, use_present_settings=use_present_settings)
+            engine.raw_zone.desired.mark_reverted(
+                delivery.raw_name, use_present_settings=use_present_settings
+            )
         done = _apply(engine, delivery, Status.REVERTED, log)
     summary = (
         f"{delivery.label} is reverted. It had won {pluralize(plan.before.products, 'product')} "
@@ -107,9 +101,10 @@ def reinstate_delivery(
         LfpError: the delivery is not merged; the message says why.
     """
     delivery = engine.raw_zone.find(delivery_id)
-    require_to_reinstate(delivery)
-    if not is_reverted(delivery.path):
-        return _take_dismissal_back(delivery, dry_run=dry_run)
+    require_to_reinstate(engine.raw_zone, delivery)
+    name, desired = delivery.raw_name, engine.raw_zone.desired
+    if not desired.is_reverted(name):
+        return _take_dismissal_back(engine, delivery, dry_run=dry_run)
     with engine.backlog.being_reversed(delivery):
         with _reinstatement(engine, delivery, log, present=use_present_settings) as (plan, space):
             if dry_run:
@@ -117,8 +112,8 @@ def reinstate_delivery(
             # Still under the writer lock: the delivery is not pruned in between.
             if use_present_settings:
                 clear_conditions(space.connection, delivery_id)
-            delete_status_note(delivery.path)  # A process killed here has changed nothing.
-            clear_reverted(delivery.path)
+            engine.raw_zone.notes.delete(name)  # A process killed here has changed nothing.
+            desired.clear_reverted(name)
         done = _apply(engine, delivery, Status.MERGED, log)
     if done.account.status is Status.REFUSED:  # Another process has read it with other settings.
         msg = f"{delivery.label} is no longer reverted, but was refused: {done.account.error}"
@@ -130,20 +125,22 @@ def reinstate_delivery(
     return Report(summary, figures, changed=[delivery])
 
 
-def require_not_reverted(delivery: Delivery) -> None:
+def require_not_reverted(raw_zone: RawZone, delivery: Delivery) -> None:
     """Raise an OperationRefusedError if a delivery is reverted, and the tables show that."""
-    if is_reverted(delivery.path) and last_recorded_status(delivery.path) == Status.REVERTED:
+    name = delivery.raw_name
+    if raw_zone.desired.is_reverted(name) and raw_zone.notes.last_status(name) == Status.REVERTED:
         msg = f"{delivery.label} is reverted already. `lfp reinstate` merges it again."
         raise OperationRefusedError(msg)
 
 
-def require_to_reinstate(delivery: Delivery) -> None:
+def require_to_reinstate(raw_zone: RawZone, delivery: Delivery) -> None:
     """Raise an OperationRefusedError unless a delivery, or its rejected rows, can be reinstated."""
-    if not is_reverted(delivery.path):
-        if dismissed_rejects(delivery.path) is None:
+    name, desired = delivery.raw_name, raw_zone.desired
+    if not desired.is_reverted(name):
+        if desired.dismissed_rejects(name) is None:
             msg = f"{delivery.label} is not reverted: there is nothing to reinstate."
             raise OperationRefusedError(msg)
-    elif is_pruned(delivery.path):
+    elif desired.is_pruned(name):
         msg = (
             f"{delivery.label} is pruned: its bytes are gone. Drop its file again with "
             "its former time, run `lfp ingest`, then reinstate it."
@@ -151,12 +148,12 @@ def require_to_reinstate(delivery: Delivery) -> None:
         raise OperationRefusedError(msg)
 
 
-def _take_dismissal_back(delivery: Delivery, *, dry_run: bool) -> Report:
+def _take_dismissal_back(engine: Engine, delivery: Delivery, *, dry_run: bool) -> Report:
     figures: Figures = {"delivery_id": delivery.delivery_id}
     what = f"The dismissal of the rejected rows of {delivery.label}"
     if dry_run:
         return Report(f"{what} would be taken back.", figures)
-    clear_dismissed_rejects(delivery.path)
+    engine.raw_zone.desired.clear_dismissed_rejects(delivery.raw_name)
     return Report(f"{what} is taken back.", figures, changed=[delivery])
 
 
@@ -170,7 +167,8 @@ def _reinstatement(
         workspace_of(engine.settings, limits, read_only=read_only) as workspace,
         engine.warehouse.attached(workspace.connection, "planning a reinstatement", log),
     ):
-        require_to_reinstate(delivery)  # Another process may have reinstated or pruned it.
+        # Another process may have reinstated or pruned it.
+        require_to_reinstate(engine.raw_zone, delivery)
         yield _choose_settings(engine, delivery, workspace, log, present=present), workspace
 
 
@@ -194,16 +192,20 @@ def _choose_settings(
         raise OperationRefusedError(msg)
     fingerprint = Conditions.of(ReadOptions.of(chosen.settings), delivery.text_format).digest
     if entry is None or entry.read_with != fingerprint:  # Otherwise it was accepted before.
-        _require_accepted(delivery, workspace, chosen.settings, log)
+        _require_accepted(engine.raw_zone, delivery, workspace, chosen.settings, log)
     return chosen
 
 
 def _require_accepted(
-    delivery: Delivery, workspace: Workspace, settings: Settings, log: logging.Logger
+    raw_zone: RawZone,
+    delivery: Delivery,
+    workspace: Workspace,
+    settings: Settings,
+    log: logging.Logger,
 ) -> None:
-    verify_raw_file(delivery)
     try:
-        read_acceptably(delivery, workspace, settings, log)
+        with raw_zone.verified(delivery):
+            read_acceptably(delivery, workspace, settings, log)
     except DeliveryRefusedError as error:
         msg = (
             f"{delivery.label} would be refused with these settings: {error} It remains "

@@ -8,7 +8,6 @@ from lfp_pipeline.engine import Engine
 from lfp_pipeline.ingest.result import IngestResult
 from lfp_pipeline.model.delivery import Delivery, Kind, TextFormat
 from lfp_pipeline.model.ledger_entry import LedgerEntry, Status
-from lfp_pipeline.raw_zone.desired_state import state_of
 from lfp_pipeline.reading.options import Rereading, reread
 from lfp_pipeline.settings import Settings
 from lfp_pipeline.warehouse.ledger import statuses
@@ -53,6 +52,7 @@ def catch_up(
     """
     with shadow.warehouse.session("reading the ledger", log) as connection:
         status_of = statuses(connection)
+    state_of = shadow.raw_zone.desired.state_of
     remaining = [
         delivery
         for delivery in deliveries
@@ -81,4 +81,5 @@ def _by_settings(
 def replayable_deliveries(engine: Engine) -> list[Delivery]:
     """Return the deliveries that another database can merge or revert, oldest first."""
     deliveries = engine.raw_zone.all_deliveries()
+    state_of = engine.raw_zone.desired.state_of
     return [delivery for delivery in deliveries if state_of(delivery, None).is_replayable]

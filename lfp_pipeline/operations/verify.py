@@ -21,9 +21,7 @@ from lfp_pipeline.model.partition_key import is_purge
 from lfp_pipeline.operations import Report
 from lfp_pipeline.operations.inventory import Inventory
 from lfp_pipeline.operations.shadow_build import catch_up, rereadings, shadow_engine
-from lfp_pipeline.raw_zone.desired_state import is_pruned, is_reverted
-from lfp_pipeline.raw_zone.integrity import verify_raw_file
-from lfp_pipeline.raw_zone.status_notes import last_recorded_status
+from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.reading.options import Rereading
 from lfp_pipeline.warehouse.database_swap import differing_rows, take_snapshot
 from lfp_pipeline.warehouse.invariants import violations
@@ -71,7 +69,8 @@ def verify(
 
 
 def _plan(engine: Engine, *, full: bool) -> Report:
-    kept = [delivery for delivery in engine.raw_zone.survey()[0] if not is_pruned(delivery.path)]
+    recorded, is_pruned = engine.raw_zone.survey()[0], engine.raw_zone.desired.is_pruned
+    kept = [delivery for delivery in recorded if not is_pruned(delivery.raw_name)]
     size = sum(delivery.size_bytes for delivery in kept)
     summary = (
         f"Would check all tables of {engine.warehouse.location} "
@@ -89,7 +88,8 @@ def _apply(engine: Engine, log: logging.Logger, *, full: bool) -> Report:
         problems = _violations(connection)
         inventory = Inventory.of(engine, connection)
     problems += _missing_after_rebuild(engine, log)
-    damage = [*inventory.unreadable, *_missing_records(inventory), *_damaged_files(inventory, log)]
+    damage = [*inventory.unreadable, *_missing_records(inventory)]
+    damage += _damaged_files(engine.raw_zone, inventory, log)
     problems += damage
     problems += _wrong_notes(engine, inventory, log)
     problems += _wrong_index(engine)
@@ -117,7 +117,8 @@ def _apply(engine: Engine, log: logging.Logger, *, full: bool) -> Report:
 
 def _without_database(engine: Engine) -> Report:
     deliveries, _ = engine.raw_zone.survey()
-    done = sum(last_recorded_status(delivery.path) is not None for delivery in deliveries)
+    last_status = engine.raw_zone.notes.last_status
+    done = sum(last_status(delivery.raw_name) is not None for delivery in deliveries)
     if not done:
         return Report("There is no database yet: nothing was merged.", {})
     problem = (
@@ -160,7 +161,7 @@ def _missing_records(inventory: Inventory) -> Iterator[str]:
         yield _of_deliveries(what, pruned, _LAND_AGAIN)
 
 
-def _damaged_files(inventory: Inventory, log: logging.Logger) -> Iterator[str]:
+def _damaged_files(raw_zone: RawZone, inventory: Inventory, log: logging.Logger) -> Iterator[str]:
     """Yield the raw files that are gone or changed. A reverted purge needs no file any more."""
     progress = TransferProgress(log, "Hashing the raw files", "raw files", "hashing")
     done, size = 0, sum(delivery.size_bytes for delivery in inventory.kept)
@@ -171,10 +172,12 @@ def _damaged_files(inventory: Inventory, log: logging.Logger) -> Iterator[str]:
     }
     for delivery in inventory.kept:
         try:
-            verify_raw_file(delivery, full=True)
+            with raw_zone.verified(delivery, full=True):
+                pass
         except RawFileError as error:
-            is_reverted_purge = delivery.kind is Kind.DELETION and is_reverted(delivery.path)
-            if not is_reverted_purge and not is_pruned(delivery.path):  # It may be pruned since.
+            name, desired = delivery.raw_name, raw_zone.desired
+            is_reverted_purge = delivery.kind is Kind.DELETION and desired.is_reverted(name)
+            if not is_reverted_purge and not desired.is_pruned(name):  # It may be pruned since.
                 yield f"{error}{_PRUNE if delivery.delivery_id in prunable else ''}"
         done += delivery.size_bytes
         progress(done, size)

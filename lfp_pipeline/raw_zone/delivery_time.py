@@ -23,9 +23,9 @@ class Version(NamedTuple):
     digest: str
 
 
-def version_of(record_name: str) -> Version:
-    """Return the version that the name of a record stands for."""
-    time, _, digest = record_name.removesuffix(".json").partition("-")
+def version_of(stem: str) -> Version:
+    """Return the version that the stem of a delivery stands for."""
+    time, _, digest = stem.partition("-")
     return Version(parse_stamp(time), digest)
 
 

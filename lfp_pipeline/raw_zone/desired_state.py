@@ -1,4 +1,4 @@
-"""The desired state of a delivery, in markers beside its raw file.
+"""The desired state of a delivery, in markers beside its bytes.
 
     .reverted   the delivery is reverted; the content says whether older deliveries may be read with
                 the present settings for replacements, or why a dismissed delivery was not merged
@@ -11,137 +11,109 @@ The last lock holder therefore sees the latest marker. If a process dies in betw
 status note disagree, and the next run reconciles them.
 """
 
+from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
-from lfp_pipeline.common.atomic_files import folder_lock, remove_file, write_file
-from lfp_pipeline.common.clock import utc_from_ns
-from lfp_pipeline.model.delivery import Delivery
+from lfp_pipeline.model.delivery import Delivery, RawName
 from lfp_pipeline.model.delivery_state import DeliveryState
 from lfp_pipeline.model.ledger_entry import Status
+from lfp_pipeline.raw_zone.byte_store import ByteStore
+from lfp_pipeline.raw_zone.sidecars import PRUNED, REJECTS_DISMISSED, REVERTED, Sidecars
 
-_REVERTED = ".reverted"
-_PRUNED = ".pruned"
-_REJECTS_DISMISSED = ".rejects"
 _NOT_NEEDED = b"not needed\n"
 _PRESENT_SETTINGS = b"present settings\n"
-_DISMISSED = b"dismissed\n"
+_DISMISSED = "dismissed\n"
 
 
-def state_of(delivery: Delivery, recorded: Status | None) -> DeliveryState:
-    """Return the state of a delivery in a database that has recorded this status for it."""
-    raw = delivery.path
-    return DeliveryState(desired_status(raw), recorded, bytes_kept=not is_pruned(raw))
+@dataclass(frozen=True)
+class DesiredStates:
+    """The desired states of all deliveries of a raw zone."""
 
+    sidecars: Sidecars
+    store: ByteStore
 
-def desired_status(raw: Path) -> Status:
-    """Return the desired status of the delivery with this raw file: `MERGED` or `REVERTED`."""
-    return Status.REVERTED if is_reverted(raw) else Status.MERGED
+    def state_of(self, delivery: Delivery, recorded: Status | None) -> DeliveryState:
+        """Return the state of a delivery in a database that has recorded this status for it."""
+        name = delivery.raw_name
+        return DeliveryState(self.status(name), recorded, bytes_kept=not self.is_pruned(name))
 
+    def status(self, name: RawName) -> Status:
+        """Return the desired status of a delivery: `MERGED` or `REVERTED`."""
+        return Status.REVERTED if self.is_reverted(name) else Status.MERGED
 
-def is_reverted(raw: Path) -> bool:
-    """Return whether people have reverted the delivery with this raw file."""
-    return raw.with_suffix(_REVERTED).exists()
+    def is_reverted(self, name: RawName) -> bool:
+        """Return whether people have reverted a delivery."""
+        return self.sidecars.exists(name, REVERTED)
 
+    def reverted_at(self, name: RawName) -> datetime | None:
+        """Return the time of the marker, in UTC without a zone; None: it is not reverted."""
+        marker = self.sidecars.read(name, REVERTED)
+        return marker.written_at if marker else None
 
-def reverted_at(raw: Path) -> datetime | None:
-    """Return the time of the marker, in UTC without a zone; None: the delivery is not reverted."""
-    try:
-        return utc_from_ns(raw.with_suffix(_REVERTED).stat().st_mtime_ns)
-    except FileNotFoundError:
-        return None
+    def may_use_present_settings(self, name: RawName) -> bool:
+        """Return whether the present settings may be used to find replacements for a delivery."""
+        marker = self.sidecars.read(name, REVERTED)
+        return marker is not None and marker.content == _PRESENT_SETTINGS
 
+    def mark_reverted(self, name: RawName, *, use_present_settings: bool = False) -> None:
+        """Set the desired state of a delivery to reverted."""
+        content = _PRESENT_SETTINGS if use_present_settings else b""
+        self.sidecars.write(name, REVERTED, content)
 
-def may_use_present_settings(raw: Path) -> bool:
-    """Return whether the present settings may be used to find replacements for a delivery."""
-    try:
-        return raw.with_suffix(_REVERTED).read_bytes() == _PRESENT_SETTINGS
-    except FileNotFoundError:
-        return False
+    def mark_dismissed(self, name: RawName, why: str) -> None:
+        """Set the desired state of a delivery that was not merged to reverted, and record why."""
+        self.sidecars.write(name, REVERTED, f"{_DISMISSED}{why}".encode())
 
+    def reason_of_dismissed(self, name: RawName) -> str | None:
+        """Return why a dismissed delivery was not merged; None: the delivery is not dismissed."""
+        marker = self.sidecars.read(name, REVERTED)
+        if marker is None or not marker.text.startswith(_DISMISSED):
+            return None
+        return marker.text.removeprefix(_DISMISSED)
 
-def mark_reverted(raw: Path, *, use_present_settings: bool = False) -> None:
-    """Set the desired state of a delivery to reverted."""
-    write_file(raw.with_suffix(_REVERTED), _PRESENT_SETTINGS if use_present_settings else b"")
+    def clear_reverted(self, name: RawName) -> None:
+        """Set the desired state of a delivery to merged."""
+        self.sidecars.remove(name, REVERTED)
 
+    def dismiss_rejects(self, name: RawName, digest: str) -> None:
+        """Record that the rejected rows with this digest need no more attention."""
+        self.sidecars.write(name, REJECTS_DISMISSED, digest.encode())
 
-def mark_dismissed(raw: Path, why: str) -> None:
-    """Set the desired state of a delivery that was not merged to reverted, and record why."""
-    write_file(raw.with_suffix(_REVERTED), _DISMISSED + why.encode())
+    def dismissed_rejects(self, name: RawName) -> str | None:
+        """Return the digest of the rejected rows that were dismissed; None: none were."""
+        marker = self.sidecars.read(name, REJECTS_DISMISSED)
+        return marker.text if marker else None
 
+    def clear_dismissed_rejects(self, name: RawName) -> None:
+        """Take back the dismissal of the rejected rows of a delivery."""
+        self.sidecars.remove(name, REJECTS_DISMISSED)
 
-def reason_of_dismissed(raw: Path) -> str | None:
-    """Return why a dismissed delivery was not merged; None: the delivery is not dismissed."""
-    try:
-        content = raw.with_suffix(_REVERTED).read_bytes()
-    except FileNotFoundError:
-        return None
-    if not content.startswith(_DISMISSED):
-        return None
-    return content.removeprefix(_DISMISSED).decode(errors="replace")
+    def is_pruned(self, name: RawName) -> bool:
+        """Return whether the bytes of a delivery are pruned."""
+        return self.sidecars.exists(name, PRUNED)
 
+    def pruned_while_needed(self, name: RawName) -> bool:
+        """Return whether a delivery was pruned although the tables needed it, or may have."""
+        marker = self.sidecars.read(name, PRUNED)
+        return marker is not None and marker.content != _NOT_NEEDED
 
-def dismiss_rejects(raw: Path, digest: str) -> None:
-    """Record that the rejected rows with this digest need no more attention."""
-    write_file(raw.with_suffix(_REJECTS_DISMISSED), digest.encode())
+    def prune(self, name: RawName, *, needed: bool) -> None:
+        """Remove the bytes of a delivery. Its record stays."""
+        with self.sidecars.changing(name.key):  # A landing meanwhile would see them as intact.
+            self.sidecars.write(name, PRUNED, b"" if needed else _NOT_NEEDED)
+            self.store.remove(name)
 
+    def clear_pruned(self, name: RawName) -> None:
+        """Remove the marker of a pruned delivery whose bytes have landed again."""
+        self.sidecars.remove(name, PRUNED)
 
-def dismissed_rejects(raw: Path) -> str | None:
-    """Return the digest of the rejected rows that were dismissed; None: none were."""
-    try:
-        return raw.with_suffix(_REJECTS_DISMISSED).read_text(errors="replace")
-    except FileNotFoundError:
-        return None
+    def should_land_again(self, name: RawName, size_bytes: int, dropped_ns: int) -> bool:
+        """Return whether a delivery has lost its bytes, and a file of its version restores them.
 
-
-def clear_dismissed_rejects(raw: Path) -> None:
-    """Take back the dismissal of the rejected rows of a delivery."""
-    remove_file(raw.with_suffix(_REJECTS_DISMISSED))
-
-
-def clear_reverted(raw: Path) -> None:
-    """Set the desired state of a delivery to merged."""
-    remove_file(raw.with_suffix(_REVERTED))
-
-
-def is_pruned(raw: Path) -> bool:
-    """Return whether the bytes of a delivery are pruned."""
-    return raw.with_suffix(_PRUNED).exists()
-
-
-def should_land_again(raw: Path, size_bytes: int, dropped_ns: int) -> bool:
-    """Return whether a delivery has lost its bytes, and a file of its version restores them.
-
-    A file restores pruned bytes only if it was dropped, moved or touched (its ctime says when)
-    after the pruning.
-    """
-    # Before the marker, because pruning writes the marker before it removes the file.
-    try:
-        is_complete = raw.stat().st_size == size_bytes
-    except FileNotFoundError:
-        is_complete = False
-    try:
-        pruned_ns = raw.with_suffix(_PRUNED).stat().st_ctime_ns
-    except FileNotFoundError:
-        return not is_complete
-    return dropped_ns >= pruned_ns
-
-
-def pruned_while_needed(raw: Path) -> bool:
-    """Return whether a delivery was pruned although the tables needed it, or may have."""
-    try:
-        return raw.with_suffix(_PRUNED).read_bytes() != _NOT_NEEDED
-    except FileNotFoundError:
-        return False
-
-
-def prune(raw: Path, *, needed: bool) -> None:
-    """Remove the bytes of a delivery. Its record stays."""
-    with folder_lock(raw.parent):  # A landing meanwhile would take the file for intact.
-        write_file(raw.with_suffix(_PRUNED), b"" if needed else _NOT_NEEDED)
-        raw.unlink(missing_ok=True)
-
-
-def clear_pruned(raw: Path) -> None:
-    """Remove the marker of a pruned delivery whose bytes have landed again."""
-    remove_file(raw.with_suffix(_PRUNED))
+        A file restores pruned bytes only if it was dropped, moved or touched (its ctime says when)
+        after the pruning.
+        """
+        # Before the marker, because pruning writes the marker before it removes the bytes.
+        is_complete = self.store.size(name) == size_bytes
+        pruned = self.sidecars.read(name, PRUNED)
+        return not is_complete if pruned is None else dropped_ns >= pruned.changed_ns

@@ -1,36 +1,24 @@
-"""The scan that brings the raw index up to date. Only changed files are read again."""
+"""The scan of a folder that brings the raw index up to date. Only changed files are read again."""
 
 import json
 import os
 import sqlite3
 import time
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 
-from lfp_pipeline.common.clock import microseconds
-from lfp_pipeline.errors import LandingError
-from lfp_pipeline.model.ledger_entry import Status
+from lfp_pipeline.raw_zone.folder_store import open_folder
 from lfp_pipeline.raw_zone.index_database import transaction
-from lfp_pipeline.raw_zone.raw_records import is_record_name, read_record
-from lfp_pipeline.raw_zone.status_notes import read_status_note
+from lfp_pipeline.raw_zone.index_rows import IndexRow, read_columns, replace_rows
+from lfp_pipeline.raw_zone.raw_records import is_raw_stem
+from lfp_pipeline.raw_zone.sidecars import NOTE, PRUNED, RECORD, REVERTED, read_sidecar
 
 _STABLE_NS = 2_000_000_000
 """Minimum age of a ctime at the scan: a later change could have the same ctime as a younger one."""
 
-_SUFFIXES = ("json", "outcome", "reverted", "pruned", "raw")
-
-IN_FORCE = "NOT reverted AND ended IS NOT 'refused'"
-"""SQL: the delivery counts, or may still count when it is merged."""
-
-# Stored by the scan, because a subquery for each file makes a query slower by half.
-_SET_HAS_NEWER = f"""
-UPDATE deliveries SET has_newer = NOT has_newer
-WHERE key = :key AND has_newer <> (
-    stem < coalesce((SELECT max(stem) FROM deliveries WHERE key = :key AND {IN_FORCE}), '')
-)
-"""
+_SUFFIXES = (RECORD, NOTE, REVERTED, PRUNED, "raw")
 
 
 def refresh(index: sqlite3.Connection, root: Path, keys: Collection[str] | None) -> None:
@@ -94,16 +82,6 @@ def _folder_states(root: Path, keys: Collection[str] | None) -> dict[str, _Folde
     return states
 
 
-@contextmanager
-def open_folder(folder: Path) -> Iterator[int]:
-    """Open a folder for the block. Below its descriptor, the kernel resolves shorter paths."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
 def _is_stable(changed_ns: int, now_ns: int) -> bool:
     """Return whether every later change will have another ctime."""
     return changed_ns < now_ns - _STABLE_NS
@@ -119,12 +97,7 @@ def _scan(index: sqlite3.Connection, root: Path, key: str, started_ns: int) -> N
         identity = _identity(entries, started_ns)
         if not identity or indexed.get(stem) != identity:
             rows.append((key, stem, identity, *_read_columns(entries)))
-    gone = indexed.keys() - present.keys()
-    index.executemany(
-        "DELETE FROM deliveries WHERE key = ? AND stem = ?", [(key, stem) for stem in gone]
-    )
-    index.executemany(f"INSERT OR REPLACE INTO deliveries VALUES ({', '.join('?' * 13)}, 0)", rows)
-    index.execute(_SET_HAS_NEWER, {"key": key})
+    replace_rows(index, key, rows, gone=indexed.keys() - present.keys())
 
 
 _Entries = Mapping[str, os.DirEntry[str]]
@@ -143,7 +116,7 @@ def _entries(folder: Path) -> dict[str, _Entries]:
     return {
         stem: entries
         for stem, entries in deliveries.items()
-        if "json" in entries and is_record_name(entries["json"].name)
+        if RECORD in entries and is_raw_stem(stem)
     }
 
 
@@ -154,7 +127,7 @@ def _identity(entries: _Entries, started_ns: int) -> str:
     need none, because all raw files of one name have the same bytes.
     """
     parts = [f"{suffix} {entries[suffix].inode()}" for suffix in _SUFFIXES if suffix in entries]
-    for suffix in ("json", "outcome"):
+    for suffix in (RECORD, NOTE):
         if entry := entries.get(suffix):
             changed_ns = entry.stat().st_ctime_ns
             if not _is_stable(changed_ns, started_ns):
@@ -163,21 +136,13 @@ def _identity(entries: _Entries, started_ns: int) -> str:
     return " ".join(parts)
 
 
-def _read_columns(entries: _Entries) -> tuple[object, ...]:
+def _read_columns(entries: _Entries) -> IndexRow:
     """Return the columns of a delivery after `files`, as its files say."""
-    version_us = size_bytes = source_ctime_ns = landed_us = None
-    noted: tuple[str | None, str | None, int | None] = (None, None, None)
-    with suppress(LandingError):  # Reading the delivery reports what is wrong with its record.
-        record = read_record(Path(entries["json"].path))
-        version_us, size_bytes = microseconds(record.version_time), record.size_bytes
-        source_ctime_ns = record.source_ctime_ns
-        landed_us = microseconds(record.landed_at)
-    reverted, pruned = "reverted" in entries, "pruned" in entries
-    if note := entries.get("outcome"):
-        with suppress(FileNotFoundError):
-            status_note = read_status_note(Path(note.path))
-            status = status_note.reconciled_status(Status.REVERTED if reverted else Status.MERGED)
-            noted = status, status_note.database_id, status_note.noted_ns
-    disk_bytes = sum(entry.stat().st_size for entry in entries.values())
-    of_record = source_ctime_ns, disk_bytes, landed_us
-    return version_us, size_bytes, *noted, reverted, pruned, *of_record
+    note = entries.get(NOTE)
+    return read_columns(
+        read_sidecar(Path(entries[RECORD].path)),
+        read_sidecar(Path(note.path)) if note else None,
+        reverted=REVERTED in entries,
+        pruned=PRUNED in entries,
+        disk_bytes=sum(entry.stat().st_size for entry in entries.values()),
+    )

@@ -1,13 +1,11 @@
 """An entry of the raw index: what the raw zone says about a delivery."""
 
 import time
-from pathlib import Path
 from typing import NamedTuple
 
+from lfp_pipeline.model.delivery import RawName
 from lfp_pipeline.model.delivery_state import DeliveryState
 from lfp_pipeline.model.ledger_entry import Status
-from lfp_pipeline.raw_zone.desired_state import should_land_again
-from lfp_pipeline.sources.inbox import InboxFile
 
 
 class NotedStatus(NamedTuple):
@@ -26,14 +24,13 @@ class NotedStatus(NamedTuple):
     @property
     def delivery_id(self) -> str:
         """Id of the delivery."""
-        return delivery_id_of(self.key, self.stem)
+        return RawName(self.key, self.stem).delivery_id
 
 
 class Landed(NamedTuple):
     """What the raw zone says about a delivery.
 
     Attributes:
-        root: the folder of the raw zone, with a `/` at its end.
         stem: stem of the names of its files.
         version_us: time of its version, in microseconds since 1970; None: its record is unreadable.
         size_bytes: size of its file; None: its record is unreadable.
@@ -46,7 +43,6 @@ class Landed(NamedTuple):
         has_newer: whether a newer delivery of the partition counts, or may still count.
     """
 
-    root: str
     key: str
     stem: str
     version_us: int | None
@@ -60,14 +56,14 @@ class Landed(NamedTuple):
     has_newer: bool
 
     @property
-    def raw(self) -> str:
-        """The path of the raw file."""
-        return f"{self.root}{self.key}/{self.stem}.raw"
+    def raw_name(self) -> RawName:
+        """Its place in the raw zone."""
+        return RawName(self.key, self.stem)
 
     @property
     def delivery_id(self) -> str:
         """The id of the delivery."""
-        return delivery_id_of(self.key, self.stem)
+        return RawName(self.key, self.stem).delivery_id
 
     def state(self, recorded: Status | None) -> DeliveryState:
         """Return the state of the delivery in a database that has recorded this status for it."""
@@ -78,19 +74,6 @@ class Landed(NamedTuple):
         """Return whether the status note says that the database has the desired state."""
         return self.noted_status is not None and self.noted_id == database_id
 
-    def should_land_again(self, file: InboxFile, raw_size: int | None) -> bool:
-        """Return whether a file of this version may have other bytes, or restores lost bytes.
-
-        Args:
-            file: an inbox file with the delivery's time and size.
-            raw_size: size of the raw file in bytes; None: it is missing.
-        """
-        if not self.is_read_from(file.ctime_ns):
-            return True
-        if raw_size == file.size_bytes and not self.pruned:
-            return False
-        return should_land_again(Path(self.raw), file.size_bytes, file.ctime_ns)
-
     def is_read_from(self, ctime_ns: int) -> bool:
         """Return whether a file of this version with this ctime is the one that was read.
 
@@ -100,8 +83,3 @@ class Landed(NamedTuple):
         if self.source_ctime_ns is not None:
             return ctime_ns == self.source_ctime_ns
         return self.noted_ns is None or not self.noted_ns < ctime_ns <= time.time_ns()
-
-
-def delivery_id_of(key: str, stem: str) -> str:
-    """Return the id of the delivery whose files have this stem."""
-    return f"{key}#{stem.replace('-', '#')}"

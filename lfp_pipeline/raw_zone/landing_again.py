@@ -1,26 +1,22 @@
 """Decide what remains of a delivery whose bytes land again."""
 
 import logging
-import os
 from dataclasses import replace
-from pathlib import Path
-from stat import S_IMODE
-from typing import BinaryIO
 
-from lfp_pipeline.errors import RawFileError
 from lfp_pipeline.model.delivery import Delivery, TextFormat
 from lfp_pipeline.model.ledger_entry import APPLIED, Status
-from lfp_pipeline.raw_zone.integrity import verify_raw_file
-from lfp_pipeline.raw_zone.status_notes import last_recorded_status
+from lfp_pipeline.raw_zone.status_notes import StatusNotes
 
 
-def _text_format_to_keep(recorded: Delivery, given: TextFormat, log: logging.Logger) -> TextFormat:
+def _text_format_to_keep(
+    recorded: Delivery, given: TextFormat, notes: StatusNotes, log: logging.Logger
+) -> TextFormat:
     """Return the text format for the record of a delivery that lands again.
 
     A merged delivery keeps its recorded format, because a rebuild must read the file in the same
     way. Another charset causes no warning, because a server reports it with each read of a feed.
     """
-    if given == recorded.text_format or last_recorded_status(recorded.path) != Status.MERGED:
+    if given == recorded.text_format or notes.last_status(recorded.raw_name) != Status.MERGED:
         return given
     declared = replace(given, charset=recorded.text_format.charset)
     level = logging.DEBUG if declared == recorded.text_format else logging.WARNING
@@ -36,39 +32,25 @@ def _text_format_to_keep(recorded: Delivery, given: TextFormat, log: logging.Log
     return recorded.text_format
 
 
-def take_readers(raw: Path, file: BinaryIO) -> bool:
-    """Remove the permissions that the file landing again lacks; return whether there were any."""
-    mode = S_IMODE(raw.stat().st_mode)
-    common = mode & os.fstat(file.fileno()).st_mode
-    if common == mode:
-        return False
-    raw.chmod(common)
-    return True
-
-
-def is_intact(delivery: Delivery) -> bool:
-    """Return whether the raw file has the bytes that landed, by hashing it."""
-    try:
-        verify_raw_file(delivery, full=True)
-    except RawFileError:
-        return False
-    return True
-
-
 def landed_again(
-    recorded: Delivery, landed: Delivery, *, is_kept: bool, log: logging.Logger
+    recorded: Delivery,
+    landed: Delivery,
+    notes: StatusNotes,
+    log: logging.Logger,
+    *,
+    is_kept: bool,
 ) -> Delivery:
     """Return the new content of the record of a delivery whose bytes land again.
 
     Args:
         landed: the content that a first landing would give the record.
-        is_kept: whether the raw file is intact.
+        is_kept: whether the bytes are intact.
     """
     is_file = landed.source_ctime_ns is not None
     return replace(
         recorded if is_kept else landed,
         kind=recorded.kind,
-        text_format=_text_format_to_keep(recorded, landed.text_format, log),
+        text_format=_text_format_to_keep(recorded, landed.text_format, notes, log),
         # The inbox is compared with these two.
         stated_at=landed.stated_at if is_file else recorded.stated_at,
         source_ctime_ns=landed.source_ctime_ns if is_file else recorded.source_ctime_ns,
@@ -76,12 +58,12 @@ def landed_again(
     )
 
 
-def keeps_status(delivery: Delivery, recorded: Delivery) -> bool:
+def keeps_status(delivery: Delivery, recorded: Delivery, notes: StatusNotes) -> bool:
     """Return whether the status note remains valid, now that the bytes have landed again.
 
     A refused file that was dropped again is tried again.
     """
     is_dropped_again = delivery.source_ctime_ns != recorded.source_ctime_ns
-    if is_dropped_again and last_recorded_status(delivery.path) not in APPLIED:
+    if is_dropped_again and notes.last_status(delivery.raw_name) not in APPLIED:
         return False
     return delivery.text_format == recorded.text_format

@@ -3,11 +3,10 @@
 import logging
 from collections.abc import Mapping, Sequence
 
-from lfp_pipeline.model.delivery import Delivery
+from lfp_pipeline.model.delivery import Delivery, RawName
 from lfp_pipeline.model.partition_key import PURGES
 from lfp_pipeline.raw_zone.landed import Landed
-from lfp_pipeline.raw_zone.raw_index import RawIndex
-from lfp_pipeline.raw_zone.raw_records import read_readable
+from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.sources.inbox import InboxFile
 
 # Replayable and not reconciled (see `DeliveryState`), by the status notes.
@@ -18,28 +17,28 @@ WHERE (reverted OR NOT pruned) AND (ended IS NULL OR noted_id IS NOT :database_i
 
 
 def pending_deliveries(
-    index: RawIndex, database_id: str | None, log: logging.Logger
+    zone: RawZone, database_id: str | None, log: logging.Logger
 ) -> list[Delivery]:
     """Return the deliveries that are pending in a database (None: a new one), oldest first."""
-    return _deliveries(index, _PENDING, {"database_id": database_id}, log)
+    return _deliveries(zone, _PENDING, {"database_id": database_id}, log)
 
 
 def pending_operator_requests(
-    index: RawIndex, database_id: str | None, log: logging.Logger
+    zone: RawZone, database_id: str | None, log: logging.Logger
 ) -> list[Delivery]:
     """Return the pending purges and reversals, oldest first."""
     sql = f"{_PENDING} AND (reverted OR key = :purges)"
-    return _deliveries(index, sql, {"database_id": database_id, "purges": PURGES}, log)
+    return _deliveries(zone, sql, {"database_id": database_id, "purges": PURGES}, log)
 
 
-def has_pending(index: RawIndex, key: str, database_id: str | None) -> bool:
+def has_pending(zone: RawZone, key: str, database_id: str | None) -> bool:
     """Return whether a partition has a delivery that is pending in a database."""
     sql, values = f"{_PENDING} AND key = :key LIMIT 1", {"database_id": database_id, "key": key}
-    return index.ask(lambda asked: asked.execute(sql, values).fetchone() is not None, {key})
+    return zone.index.ask(lambda asked: asked.execute(sql, values).fetchone() is not None, {key})
 
 
 def reconciled(
-    index: RawIndex, files: Sequence[InboxFile], database_id: str | None
+    zone: RawZone, files: Sequence[InboxFile], database_id: str | None
 ) -> list[Landed | None]:
     """Return the delivery of each file; None: the file must be ingested.
 
@@ -48,12 +47,12 @@ def reconciled(
     """
     return [
         landed if landed and landed.is_reconciled_in(database_id) else None
-        for landed in index.landed(files)
+        for landed in zone.index.landed(files)
     ]
 
 
 def _deliveries(
-    index: RawIndex, sql: str, values: Mapping[str, str | None], log: logging.Logger
+    zone: RawZone, sql: str, values: Mapping[str, str | None], log: logging.Logger
 ) -> list[Delivery]:
-    found = index.ask(lambda asked: asked.execute(sql, values).fetchall())
-    return read_readable((index.root / key / f"{stem}.json" for key, stem in found), log)
+    found = zone.index.ask(lambda asked: asked.execute(sql, values).fetchall())
+    return zone.records.read_readable(map(RawName._make, found), log)

@@ -11,7 +11,6 @@ process logs it once.
 
 import fcntl
 import logging
-import os
 import sqlite3
 import threading
 import time
@@ -22,7 +21,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from lfp_pipeline.common.clock import microseconds, microseconds_of
+from lfp_pipeline.model.delivery import RawName
 from lfp_pipeline.model.partition_key import PURGES
+from lfp_pipeline.raw_zone.byte_store import RawSize
+from lfp_pipeline.raw_zone.desired_state import DesiredStates
+from lfp_pipeline.raw_zone.folder_store import open_folder
 from lfp_pipeline.raw_zone.index_database import (
     generation,
     is_locked,
@@ -31,8 +34,8 @@ from lfp_pipeline.raw_zone.index_database import (
     open_index,
     page_count,
 )
-from lfp_pipeline.raw_zone.index_scan import IN_FORCE, open_folder, refresh
-from lfp_pipeline.raw_zone.landed import Landed, NotedStatus, delivery_id_of
+from lfp_pipeline.raw_zone.index_rows import IN_FORCE
+from lfp_pipeline.raw_zone.landed import Landed, NotedStatus
 from lfp_pipeline.sources.inbox import InboxFile
 
 Answer = TypeVar("Answer")
@@ -58,7 +61,7 @@ ORDER BY stem DESC LIMIT 1
 """
 
 _LANDED = """
-:root, key, stem, version_us, size_bytes, ended, noted_id, noted_ns, reverted, pruned,
+key, stem, version_us, size_bytes, ended, noted_id, noted_ns, reverted, pruned,
     source_ctime_ns, has_newer
 """
 
@@ -79,11 +82,7 @@ ORDER BY landed_us DESC
 """
 
 # Without `disk_bytes`: truncating a raw file in place changes its size, but not the index.
-_ALL = """
-SELECT key, stem, version_us, size_bytes, ended, noted_id, noted_ns, reverted, pruned,
-    source_ctime_ns, has_newer
-FROM deliveries
-"""
+_ALL = f"SELECT {_LANDED} FROM deliveries"
 
 _Version = tuple[str, int | None, int | None]
 """Of a file: partition key, time in microseconds since 1970, size in bytes."""
@@ -97,12 +96,18 @@ class RawIndex:
         problem: why the last query could not use that file, and what to do; None: it could.
     """
 
-    def __init__(self, root: Path, *, read_only: bool = False) -> None:
-        """Use the index beside a raw zone; with `read_only`, build one in memory for each query."""
-        self.root = root
-        self._read_only = read_only
-        self._root = f"{root}/"
+    def __init__(self, root: Path, desired: DesiredStates, *, read_only: bool = False) -> None:
+        """Use the index of a raw zone.
+
+        Args:
+            root: a folder of the raw zone on this machine. The index lies beside it.
+            read_only: build an index in memory for each query.
+        """
         self.path = root.with_name(f"{root.name}.index")
+        self._root = root
+        self._desired = desired
+        self._read_only = read_only
+        self._refresh = desired.sidecars.refresh
         self._snapshot = threading.local()
         self._last_found: tuple[int, list[_Version], list[Landed | None]] | None = None
         self.problem: str | None = None
@@ -118,13 +123,20 @@ class RawIndex:
         found = self.ask(lambda index: self._newest(index, asked), {key for key, _, _ in asked})
         if not any(found):  # The raw zone may be missing.
             return found
-        with open_folder(self.root) as folder:
+        with self._desired.store.sizes() as size:
             return [
-                landed
-                if landed and not landed.should_land_again(file, _raw_size(landed, folder))
-                else None
+                landed if landed and self._has_landed(file, landed, size) else None
                 for file, landed in zip(files, found, strict=True)
             ]
+
+    def _has_landed(self, file: InboxFile, landed: Landed, size: RawSize) -> bool:
+        """Return whether a file of a version is the one that landed, and restores no lost bytes."""
+        if not landed.is_read_from(file.ctime_ns):
+            return False
+        name = landed.raw_name
+        if not landed.pruned and size(name) == file.size_bytes:
+            return True
+        return not self._desired.should_land_again(name, file.size_bytes, file.ctime_ns)
 
     def _newest(self, index: sqlite3.Connection, asked: list[_Version]) -> list[Landed | None]:
         """Return the newest delivery of each version, cached for a sensor that repeats itself."""
@@ -145,12 +157,12 @@ class RawIndex:
 
     def _by_version(self, index: sqlite3.Connection, sql: str) -> dict[_Version, Landed]:
         """Return the last of the selected deliveries of each version."""
-        rows = map(Landed._make, index.execute(sql, {"root": self._root}))
+        rows = map(Landed._make, index.execute(sql))
         return {(landed.key, landed.version_us, landed.size_bytes): landed for landed in rows}
 
     def deliveries(self, key: str, stated_at: datetime | None = None) -> list[Landed]:
         """Return the deliveries of a partition, or of them those of a stated time, oldest first."""
-        sql, values = _OF_PARTITION, {"root": self._root, "key": key, "version_us": 0}
+        sql, values = _OF_PARTITION, {"key": key, "version_us": 0}
         if stated_at is not None:
             sql, values["version_us"] = (
                 f"{sql} AND version_us = :version_us",
@@ -181,7 +193,7 @@ class RawIndex:
     def dated_ahead(self) -> list[str]:
         """Return the newest versions in force that are dated after their landing, latest first."""
         found = self.ask(lambda index: index.execute(_DATED_AHEAD, {"purges": PURGES}).fetchall())
-        return [delivery_id_of(key, stem) for key, stem in found]
+        return [RawName(key, stem).delivery_id for key, stem in found]
 
     def noted_since(self, time_ns: int) -> list[NotedStatus]:
         """Return the status notes that are younger than a file time, the oldest first."""
@@ -209,13 +221,13 @@ class RawIndex:
             if keys := {key for key, _ in different}:
                 time.sleep(_PAUSE_SECONDS * attempt)
                 different &= self._differing(keys)
-        return sorted(delivery_id_of(key, stem) for key, stem in different)
+        return sorted(RawName(key, stem).delivery_id for key, stem in different)
 
     def _differing(self, keys: Collection[str] | None) -> set[tuple[str, str]]:
         """Return key and stem of deliveries for which a new index of some partitions differs."""
         rows = self.ask(lambda index: set(index.execute(_ALL)), keys)
         with closing(memory_index()) as rebuilt:
-            refresh(rebuilt, self.root, keys)
+            self._refresh(rebuilt, keys)
             expected = set(rebuilt.execute(_ALL))
         rows = {row for row in rows if keys is None or row[0] in keys}
         return {(row[0], row[1]) for row in rows ^ expected}
@@ -232,7 +244,7 @@ class RawIndex:
             self.problem = None
             return answer
         with closing(memory_index()) as index:
-            refresh(index, self.root, keys)
+            self._refresh(index, keys)
             return look_up(index)
 
     def _note_problem(self, error: sqlite3.Error | OSError) -> None:
@@ -277,7 +289,7 @@ class RawIndex:
     ) -> Answer:
         with self._folder_locked(fcntl.LOCK_SH), closing(open_index(self.path)) as index:
             if not self._has_snapshot(index):
-                refresh(index, self.root, keys)
+                self._refresh(index, keys)
             return look_up(index)
 
     @contextmanager
@@ -308,14 +320,6 @@ class RawIndex:
     @contextmanager
     def _folder_locked(self, lock: int) -> Iterator[None]:
         """Lock the raw zone's folder, so that no process removes the index while it is open."""
-        with open_folder(self.root) as folder:
+        with open_folder(self._root) as folder:
             fcntl.flock(folder, lock | fcntl.LOCK_NB)
             yield
-
-
-def _raw_size(landed: Landed, root: int) -> int | None:
-    """Return the size of a raw file, found below the descriptor of the raw zone's folder."""
-    try:
-        return os.stat(f"{landed.key}/{landed.stem}.raw", dir_fd=root).st_size
-    except FileNotFoundError:
-        return None

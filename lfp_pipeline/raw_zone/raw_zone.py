@@ -5,37 +5,38 @@
     raw/<partition key>/<delivered_at>-<sha256, 16 digits>.outcome     the status note
 
 The record is written after the bytes: a delivery exists once its record does. Markers of the
-desired state lie beside them (see `desired_state` and `status_notes`).
+desired state lie beside them (see `sidecars`).
 """
 
-import hashlib
 import logging
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from lfp_pipeline.common.atomic_files import (
-    commit_file,
-    folder_lock,
-    stale_temporaries,
-    temporary_sibling,
-)
-from lfp_pipeline.common.clock import utc_now
+from lfp_pipeline.common.atomic_files import commit_file, stale_temporaries, temporary_sibling
 from lfp_pipeline.common.progress import TransferProgress
-from lfp_pipeline.errors import LandingError, hint_for
-from lfp_pipeline.model.delivery import Delivery, Kind, stamp
+from lfp_pipeline.errors import LandingError, RawFileError
+from lfp_pipeline.model.delivery import Delivery, Kind, RawName, stamp
 from lfp_pipeline.model.partition_key import PURGES, is_partition_key, key_hint
 from lfp_pipeline.raw_zone.delivery_time import time_of_fetched, time_of_file, version_of
-from lfp_pipeline.raw_zone.desired_state import clear_pruned, is_pruned
-from lfp_pipeline.raw_zone.landing_again import is_intact, keeps_status, landed_again, take_readers
+from lfp_pipeline.raw_zone.desired_state import DesiredStates
+from lfp_pipeline.raw_zone.folder_sidecars import FolderSidecars
+from lfp_pipeline.raw_zone.folder_store import FolderStore
+from lfp_pipeline.raw_zone.hashing_sink import (
+    HashingSink,
+    reporting_write_errors,
+    unfinished_upload,
+)
+from lfp_pipeline.raw_zone.landing_again import keeps_status, landed_again
 from lfp_pipeline.raw_zone.raw_index import RawIndex
-from lfp_pipeline.raw_zone.raw_records import read_record, record_names, write_record
-from lfp_pipeline.raw_zone.status_notes import delete_status_note
-from lfp_pipeline.raw_zone.unfinished_upload import PrefixDigest, ends_inside_a_record
+from lfp_pipeline.raw_zone.raw_records import RawRecords
+from lfp_pipeline.raw_zone.sidecars import RECORD
+from lfp_pipeline.raw_zone.status_notes import StatusNotes
+from lfp_pipeline.settings import Settings
 from lfp_pipeline.sources.base import Fetched, Source
 
 _OWNER_ONLY = 0o600
@@ -46,12 +47,31 @@ _RESERVED = (
 
 
 class RawZone:
-    """A folder of deliveries. Any number of processes may land into it at once."""
+    """A store of deliveries. Any number of processes may land into it at once.
+
+    Attributes:
+        root: its folder on this machine.
+        store: the bytes.
+        records: what is known of each delivery.
+        desired: the desired state of each delivery.
+        notes: the status of each delivery in a database.
+        index: a cache of records, markers and status notes.
+    """
 
     def __init__(self, root: Path, *, read_only: bool = False) -> None:
         """Use the raw zone in a folder; with `read_only`, not even its index is written."""
         self.root = root
-        self.index = RawIndex(root, read_only=read_only)
+        self._sidecars = FolderSidecars(root)
+        self.store = FolderStore(root)
+        self.records = RawRecords(self._sidecars, self.store)
+        self.desired = DesiredStates(self._sidecars, self.store)
+        self.notes = StatusNotes(self._sidecars, self.desired)
+        self.index = RawIndex(root, self.desired, read_only=read_only)
+
+    @classmethod
+    def of(cls, settings: Settings, *, read_only: bool = False) -> "RawZone":
+        """Return the raw zone of settings; with `read_only`, not even its index is written."""
+        return cls(settings.raw_dir, read_only=read_only)
 
     def land(
         self,
@@ -76,7 +96,7 @@ class RawZone:
         if not is_partition_key(key):
             msg = f"{key!r} is not a partition key: letters, digits, `.`, `_` and `-`, please."
             raise LandingError(msg, permanent=True)
-        with _reporting_write_errors(self.root):
+        with reporting_write_errors(self.root):
             return self._land(source, key, log, polled, kind)
 
     def _land(
@@ -91,13 +111,13 @@ class RawZone:
             with suppress(LandingError):  # The record cannot be read.
                 before = self.newest(key)
         with temporary_sibling(folder / "raw", _OWNER_ONLY) as (file, temporary):
-            sink = _HashingSink(file, self.root, before.size_bytes if before else 0)
+            sink = HashingSink(file, self.root, before.size_bytes if before else 0)
             fetched = source.fetch(sink, progress)
             group = os.fstat(file.fileno()).st_gid
             os.fchmod(file.fileno(), fetched.readers.mode_in(folder, group))
-            with folder_lock(folder):
+            with self._sidecars.changing(key):
                 described = self._described(source, key, fetched, sink, polled=polled, kind=kind)
-                completes = _unfinished(before, sink, file, temporary)
+                completes = unfinished_upload(before, sink, file, temporary)
                 return self._keep(replace(described, completes=completes), file, temporary, log)
 
     def preview(self, source: Source, key: str, log: logging.Logger, folder: Path) -> Delivery:
@@ -111,13 +131,13 @@ class RawZone:
         if key == PURGES:
             raise LandingError(_RESERVED, permanent=True)
         with temporary_sibling(folder / "raw", _OWNER_ONLY) as (file, temporary):
-            sink = _HashingSink(file, folder, 0)
+            sink = HashingSink(file, folder, 0)
             fetched = source.fetch(sink, TransferProgress(log, f"Reading {source.name}", key))
             delivery = self._described(source, key, fetched, sink)
             commit_file(file, temporary, folder / delivery.path.name)
         with suppress(LandingError):  # The delivery is new.
-            recorded = read_record(delivery.path.with_suffix(".json"))
-            delivery = landed_again(recorded, delivery, is_kept=True, log=log)
+            recorded = self.records.read(delivery.raw_name)
+            delivery = landed_again(recorded, delivery, self.notes, log, is_kept=True)
         return replace(delivery, path=folder / delivery.path.name)
 
     def _described(
@@ -125,13 +145,13 @@ class RawZone:
         source: Source,
         key: str,
         fetched: Fetched,
-        sink: "_HashingSink",
+        sink: HashingSink,
         *,
         polled: bool = False,
         kind: Kind = Kind.PRODUCTS,
     ) -> Delivery:
         """Return the delivery of fetched bytes."""
-        sha256, landed_at = sink.hexdigest(), utc_now()
+        sha256, landed_at = sink.hexdigest(), self._sidecars.now()
         if kind is Kind.DELETION:  # Its time is chosen to follow the deleted products.
             delivered_at = fetched.modified or landed_at
         else:
@@ -143,7 +163,7 @@ class RawZone:
             source=source.name,
             size_bytes=sink.file.tell(),
             landed_at=landed_at,
-            path=self.root / key / f"{stamp(delivered_at)}-{sha256[:16]}.raw",
+            path=self.store.path(RawName(key, f"{stamp(delivered_at)}-{sha256[:16]}")),
             kind=kind,
             text_format=fetched.text_format,
             stated_at=None if fetched.modified == delivered_at else fetched.modified,
@@ -159,7 +179,7 @@ class RawZone:
         unless it is the very file of that version.
         """
         stated_at = fetched.modified
-        versions = [version_of(name) for name in record_names(self.root / key)]
+        versions = list(map(version_of, self.records.stems(key)))
         newest = max(versions, default=None)
         if stated_at is None or polled or not fetched.is_file_time:
             return time_of_fetched(fetched, sha256, landed_at, newest, polled=polled)
@@ -184,29 +204,52 @@ class RawZone:
     ) -> Delivery:
         """Store fetched bytes and their record, unless they are stored already.
 
-        Requires the folder lock, so that no process prunes the delivery meanwhile.
+        Requires that no other process changes the partition, so that none prunes the delivery.
         """
-        recorded = None
+        name, recorded = delivery.raw_name, None
         with suppress(LandingError):  # The delivery is new, or its record cannot be read.
-            recorded = read_record(delivery.path.with_suffix(".json"))
+            recorded = self.records.read(name)
         is_purge = delivery.kind is Kind.DELETION
         if recorded is None and is_purge != (delivery.partition_key == PURGES):
             raise LandingError(_RESERVED, permanent=True)
-        is_kept = recorded is not None and is_intact(recorded)
+        is_kept = recorded is not None and self._is_intact(recorded)
         if recorded is not None:
-            delivery = landed_again(recorded, delivery, is_kept=is_kept, log=log)
+            delivery = landed_again(recorded, delivery, self.notes, log, is_kept=is_kept)
         is_recorded = is_kept and delivery == recorded
-        was_pruned = is_pruned(delivery.path)
-        if was_pruned or not (is_kept and recorded and keeps_status(delivery, recorded)):
-            delete_status_note(delivery.path)
-        is_touched = not is_kept or take_readers(delivery.path, file)
+        was_pruned = self.desired.is_pruned(name)
+        keeps_note = is_kept and recorded and keeps_status(delivery, recorded, self.notes)
+        if was_pruned or not keeps_note:
+            self.notes.delete(name)
+        is_touched = not is_kept or self.store.restrict(name, os.fstat(file.fileno()).st_mode)
         if not is_kept:
-            commit_file(file, temporary, delivery.path)
+            self.store.commit(file, temporary, name)
         if was_pruned:
-            clear_pruned(delivery.path)
+            self.desired.clear_pruned(name)
         if is_touched or not is_recorded:
-            write_record(delivery)
+            self.records.write(delivery)
         return delivery
+
+    def _is_intact(self, delivery: Delivery) -> bool:
+        """Return whether the bytes of a delivery are those that landed."""
+        try:
+            with self.verified(delivery, full=True):
+                return True
+        except RawFileError:
+            return False
+
+    def verified(self, delivery: Delivery, *, full: bool = False) -> AbstractContextManager[Path]:
+        """Verify that the bytes of a delivery are those that landed, and keep them for a block.
+
+        They are read at the path of the delivery.
+
+        Args:
+            full: verify them even if they are known to be untouched, because disks lose bytes.
+
+        Raises:
+            RawFileError: the bytes are changed or gone, or cannot be read.
+        """
+        name = delivery.raw_name
+        return self.store.verified(delivery, lambda: self.records.touched_ns(name), full=full)
 
     def newest(self, key: str) -> Delivery | None:
         """Return the newest delivery of a partition, reverted or not; None: there is none.
@@ -214,8 +257,8 @@ class RawZone:
         Raises:
             LandingError: the record cannot be read.
         """
-        newest = max(record_names(self.root / key), default=None)  # Names sort by time.
-        return None if newest is None else read_record(self.root / key / newest)
+        newest = max(self.records.stems(key), default=None)  # Stems sort by time.
+        return None if newest is None else self.records.read(RawName(key, newest))
 
     def newer_than(self, delivery: Delivery) -> Delivery | None:
         """Return the newest delivery of its partition that counts, if that is a newer one.
@@ -226,7 +269,7 @@ class RawZone:
         newer = self.index.newer_in_force(delivery.partition_key, delivery.path.stem)
         if newer is not None:
             with suppress(LandingError):
-                return read_record(delivery.path.with_name(f"{newer}.json"))
+                return self.records.read(delivery.raw_name._replace(stem=newer))
         return None
 
     def deliveries(self, key: str) -> list[Delivery]:
@@ -235,18 +278,18 @@ class RawZone:
         Raises:
             LandingError: a record cannot be read.
         """
-        return _oldest_first(map(read_record, (self.root / key).glob("[!.]*.json")))
+        return _oldest_first(map(self.records.read, self._names([key])))
 
     def all_deliveries(self) -> list[Delivery]:
         """Return all deliveries of all partitions, oldest first; raise as `deliveries` does."""
-        return _oldest_first(map(read_record, self.root.glob("*/[!.]*.json")))
+        return _oldest_first(map(self.records.read, self._names()))
 
     def survey(self) -> tuple[list[Delivery], list[str]]:
         """Return all deliveries with readable records, oldest first, and the errors of others."""
         deliveries, problems = [], []
-        for record in sorted(self.root.glob("*/[!.]*.json")):
+        for name in sorted(self._names()):
             try:
-                deliveries.append(read_record(record))
+                deliveries.append(self.records.read(name))
             except LandingError as error:
                 problems.append(str(error))
         return _oldest_first(deliveries), problems
@@ -257,94 +300,44 @@ class RawZone:
         Raises:
             LandingError: there is none, or its record cannot be read.
         """
-        record = self._record_of(delivery_id)
-        if record is None:
+        name = self.name_of(delivery_id)
+        if name is None or not self._sidecars.exists(name, RECORD):
             key, _, _ = delivery_id.partition("#")
             msg = (
                 f"There is no delivery {delivery_id!r} in the raw zone {self.root}. Give the "
                 f"delivery_id as it is in the table deliveries.{key_hint(key)}"
             )
             raise LandingError(msg, permanent=True)
-        return read_record(record)
+        return self.records.read(name)
 
     def keeps(self, delivery_id: str) -> bool:
         """Return whether the raw zone has the delivery, and its bytes are not pruned."""
-        record = self._record_of(delivery_id)
-        return record is not None and not is_pruned(record)
+        name = self.name_of(delivery_id)
+        return (
+            name is not None
+            and self._sidecars.exists(name, RECORD)
+            and not self.desired.is_pruned(name)
+        )
 
-    def delete_status_note(self, delivery_id: str) -> None:
-        """Delete the status note of a delivery, if there is one."""
-        if path := self.path_of(delivery_id):
-            delete_status_note(path)
-
-    def _record_of(self, delivery_id: str) -> Path | None:
-        path = self.path_of(delivery_id)
-        return path if path and path.exists() else None
-
-    def path_of(self, delivery_id: str) -> Path | None:
-        """Return the path of the record for an id, existing or not; None: the id is malformed."""
-        key, _, name = delivery_id.partition("#")
-        path = self.root / key / f"{name.replace('#', '-')}.json"
-        return path if is_partition_key(key) and "/" not in name else None
+    def name_of(self, delivery_id: str) -> RawName | None:
+        """Return the place for an id, whether it exists or not; None: the id is malformed."""
+        key, _, stem = delivery_id.partition("#")
+        if not is_partition_key(key) or "/" in stem:
+            return None
+        return RawName(key, stem.replace("#", "-"))
 
     def has_duplicate(self, delivery: Delivery) -> bool:
         """Return whether another delivery of its partition has the same digest in its name."""
-        end = f"-{delivery.sha256[:16]}.json"
-        own = delivery.path.with_suffix(".json").name
-        names = record_names(delivery.path.parent)
-        return any(name.endswith(end) and name != own for name in names)
+        own, digest = delivery.raw_name, f"-{delivery.sha256[:16]}"
+        return any(
+            stem.endswith(digest) and stem != own.stem for stem in self.records.stems(own.key)
+        )
+
+    def _names(self, keys: Iterable[str] | None = None) -> Iterator[RawName]:
+        """Yield the names of all deliveries of partitions, or of all partitions."""
+        for key in self._sidecars.partitions() if keys is None else keys:
+            yield from (RawName(key, stem) for stem in self._sidecars.recorded(key))
 
 
 def _oldest_first(deliveries: Iterable[Delivery]) -> list[Delivery]:
     return sorted(deliveries, key=lambda delivery: delivery.order_key)
-
-
-class _HashingSink:
-    """Writes to a file and hashes on the way: all of it, and its first bytes."""
-
-    def __init__(self, file: BinaryIO, root: Path, first_bytes: int) -> None:
-        self.file = file
-        self.root = root
-        self.first_bytes = first_bytes
-        self.restart()
-
-    def write(self, chunk: bytes) -> None:
-        self.digest.update(chunk)
-        self.prefix.update(chunk)
-        with _reporting_write_errors(self.root):
-            self.file.write(chunk)
-
-    def restart(self) -> None:
-        self.digest = hashlib.sha256()
-        self.prefix = PrefixDigest(self.first_bytes)
-        with _reporting_write_errors(self.root):
-            self.file.seek(0)
-            self.file.truncate()
-
-    def hexdigest(self) -> str:
-        return self.digest.hexdigest()
-
-
-def _unfinished(
-    before: Delivery | None, sink: _HashingSink, file: BinaryIO, temporary: Path
-) -> str | None:
-    """Return the id of the version before, if that is an unfinished upload of the fetched bytes."""
-    if before is None or not 0 < before.size_bytes < file.tell():
-        return None
-    file.flush()
-    is_begin = sink.prefix.hexdigest() == before.sha256
-    return (
-        before.delivery_id
-        if is_begin and ends_inside_a_record(before.size_bytes, temporary)
-        else None
-    )
-
-
-@contextmanager
-def _reporting_write_errors(root: Path) -> Iterator[None]:
-    """Raise write errors as permanent landing errors, apart from errors of the source."""
-    try:
-        yield
-    except OSError as error:
-        msg = f"The raw zone {root} cannot be written: {error.strerror or error}. {hint_for(error)}"
-        raise LandingError(msg.rstrip(), permanent=True) from error

@@ -152,7 +152,7 @@ class PublishedCopy:
         with self.warehouse.locked_session(log) as connection:
             id_ = database_id(connection)
             known = statuses(connection)
-        pending = pending_deliveries(self.raw_zone.index, id_, log) if id_ != copied_id else []
+        pending = pending_deliveries(self.raw_zone, id_, log) if id_ != copied_id else []
         return sum(delivery.delivery_id not in known for delivery in pending)
 
     def note_operation(

@@ -13,7 +13,8 @@ from lfp_pipeline.model.table_spec import PRODUCT_SPEC
 
 VERSION = 6
 
-INCOMING = "warehouse.lfp_incoming"
+_INCOMING = "lfp_incoming"
+INCOMING = f"warehouse.{_INCOMING}"
 """A table that will take the place of `products`. It is no part of the schema."""
 
 SWAP_IN = f"DROP TABLE warehouse.products; ALTER TABLE {INCOMING} RENAME TO products"
@@ -117,7 +118,7 @@ CREATE TABLE IF NOT EXISTS warehouse.schema_version (
 """
 
 _TABLES = """
-SELECT 'warehouse.' || table_name FROM duckdb_tables()
+SELECT table_name FROM duckdb_tables()
 WHERE database_name = 'warehouse' AND schema_name = 'main'
 """
 
@@ -129,7 +130,7 @@ def require_present_schema(connection: duckdb.DuckDBPyConnection) -> None:
         OperationRefusedError: an earlier version of this program made the warehouse.
         WarehouseInconsistentError: a newer version did.
     """
-    if _known_version(_tables(connection), connection) < VERSION:
+    if _known_version(table_names(connection), connection) < VERSION:
         msg = "An earlier version of lfp made the database. Run `lfp ingest` to convert it."
         raise OperationRefusedError(msg)
 
@@ -142,9 +143,9 @@ def migrate(connection: duckdb.DuckDBPyConnection) -> None:
     Raises:
         WarehouseInconsistentError: a newer version of this program has written the warehouse.
     """
-    tables = _tables(connection)
+    tables = table_names(connection)
     current = _known_version(tables, connection)
-    if INCOMING in tables:
+    if _INCOMING in tables:
         connection.execute(f"DROP TABLE {INCOMING}")
     if current == VERSION:
         return
@@ -158,12 +159,13 @@ def migrate(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute("CHECKPOINT warehouse")  # A copy of the file alone has the tables, too.
 
 
-def _tables(connection: duckdb.DuckDBPyConnection) -> set[str]:
+def table_names(connection: duckdb.DuckDBPyConnection) -> set[str]:
+    """Return the names of the tables of the attached warehouse."""
     return {table for (table,) in connection.execute(_TABLES).fetchall()}
 
 
 def _known_version(tables: set[str], connection: duckdb.DuckDBPyConnection) -> int:
-    current = schema_version(connection) if "warehouse.schema_version" in tables else 0
+    current = schema_version(connection) if "schema_version" in tables else 0
     if current > VERSION:
         msg = (
             f"The database has schema version {current}; this program knows {VERSION}. "

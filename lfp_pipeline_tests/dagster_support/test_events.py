@@ -19,7 +19,6 @@ from lfp_pipeline.dagster_support.checks import CHECKS
 from lfp_pipeline.dagster_support.partitions import product_files
 from lfp_pipeline.dagster_support.resources import ProductsDatabase
 from lfp_pipeline.errors import LandingError
-from lfp_pipeline.raw_zone.desired_state import mark_reverted
 from testing.dagster_project import (
     HEADER,
     NO_SKU,
@@ -31,6 +30,7 @@ from testing.dagster_project import (
 )
 from testing.expected_tables import File
 from testing.processes import HOLD_DATABASE, running
+from testing.raw_marks import mark_reverted
 
 A = File("a.csv", 1_000_000, (("s1", "Ann", "x"), ("s2", "Bob", "y"), ("s3", "Cid", "")))
 B = File("b.csv", 2_000_000, (("s1", "Ann", "z"), ("s4", "Eva", "")))

@@ -6,12 +6,12 @@ from threading import Event, Thread
 from lfp_pipeline.dagster_support.shown_until import begin_showing, save_shown, unshown
 from lfp_pipeline.hosts.liveness import Kind, LockedFiles
 from lfp_pipeline.hosts.notes import FileNote
-from lfp_pipeline.raw_zone.raw_index import RawIndex
+from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.settings import Settings
 
 
 def test_runs_that_end_meanwhile_cause_no_error(tmp_path: Path) -> None:
-    index, liveness = RawIndex(tmp_path / "raw"), LockedFiles(Settings(data_dir=tmp_path))
+    index, liveness = RawZone(tmp_path / "raw").index, LockedFiles(Settings(data_dir=tmp_path))
     note = FileNote(tmp_path / "lfp_shown_until")
     begin_showing(note, index)
     ended = Event()
@@ -33,7 +33,7 @@ def test_runs_that_end_meanwhile_cause_no_error(tmp_path: Path) -> None:
 
 
 def test_a_file_of_an_earlier_form_is_read_and_a_damaged_one_is_replaced(tmp_path: Path) -> None:
-    index, file = RawIndex(tmp_path / "raw"), tmp_path / "lfp_shown_until"
+    index, file = RawZone(tmp_path / "raw").index, tmp_path / "lfp_shown_until"
     liveness = LockedFiles(Settings(data_dir=tmp_path))
     for content in ("123", "", "{}", "[1]", '{"until_ns": 1'):
         file.write_text(content)

@@ -14,7 +14,6 @@ from lfp_pipeline.engine import Engine
 from lfp_pipeline.ingest import ingest
 from lfp_pipeline.ingest.result import IngestResult
 from lfp_pipeline.model.partition_key import partition_key
-from lfp_pipeline.raw_zone.desired_state import mark_reverted
 from lfp_pipeline.reading.reader import SkippedLines
 from testing.dagster_project import (
     LEDGER,
@@ -30,6 +29,7 @@ from testing.dagster_project import (
 from testing.engine import LOG, land, patch_reading
 from testing.expected_tables import File, expected_name_counts, expected_products
 from testing.http_server import content_of, serving, status
+from testing.raw_marks import mark_reverted
 
 A = File(
     "a.csv", 1_000_000, (("s1", "Ann", "x"), ("s2", "Bob", "y"), ("s1", "Ann", "z"), ("s9", "Dot"))

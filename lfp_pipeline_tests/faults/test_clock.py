@@ -22,7 +22,7 @@ import sys, time
 from datetime import timedelta
 from pathlib import Path
 from lfp_pipeline.common import clock
-from lfp_pipeline.raw_zone import raw_zone
+from lfp_pipeline.raw_zone import folder_sidecars
 from lfp_pipeline.warehouse import merge, schema
 from testing.engine import LOG, engine_at
 from testing.sources import UndatedSource
@@ -30,7 +30,7 @@ from testing.sources import UndatedSource
 right_time, shift = time.time, float(sys.argv[2])
 time.time = lambda: right_time() + shift
 right_now = clock.utc_now
-for module in (raw_zone, merge, schema):
+for module in (folder_sidecars, merge, schema):
     module.utc_now = lambda: right_now() + timedelta(seconds=shift)
 content = f"sku,name,description\\ns1,{sys.argv[3]},x\\n"
 engine = engine_at(Path(sys.argv[1]))

@@ -14,13 +14,13 @@ from lfp_pipeline.errors import RawFileError
 from lfp_pipeline.ingest.ingest import ingest
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.model.ledger_entry import Status
-from lfp_pipeline.raw_zone.integrity import verify_raw_file
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.sources.local_file import LocalFile
 from lfp_pipeline.warehouse import direct_load
 from testing.disks import change_bytes
 from testing.engine import LOG, assert_invariants_hold, engine_at, land, tables
 from testing.expected_tables import File
+from testing.raw_marks import verify_raw_file
 from testing.sources import UndatedSource
 
 FIRST = File("a.csv", 1, (("s1", "Ann", "x"), ("s2", "Bob", "y")))
@@ -109,7 +109,7 @@ def test_a_damaged_raw_file_fails_a_packed_delivery_and_a_direct_load(
 def test_a_damaged_raw_file_fails_no_other_delivery_of_its_batch(engine: Engine) -> None:
     deliveries = [land(engine, file) for file in (FIRST, SECOND, THIRD)]
     change_bytes(deliveries[1].path)
-    done = ingest(deliveries, engine.settings, engine.warehouse, LOG)
+    done = ingest(deliveries, engine.raw_zone, engine.settings, engine.warehouse, LOG)
     found = {result.delivery.partition_key: result.account.status for result in done}
     assert found == {"a.csv": "merged", "b.csv": "failed", "c.csv": "merged"}
 

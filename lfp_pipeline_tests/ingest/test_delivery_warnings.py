@@ -18,10 +18,11 @@ from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
 from lfp_pipeline.operations.status import collect_status
-from lfp_pipeline.raw_zone.desired_state import is_reverted
+from lfp_pipeline.raw_zone.desired_state import DesiredStates
 from testing.dagster_project import Project, drop, project_in
 from testing.engine import LOG
 from testing.processes import HOLD_WRITER_LOCK, running
+from testing.raw_marks import is_reverted
 
 HEADER = "sku,name,description\n"
 DAY = 86_400_000_000
@@ -294,11 +295,11 @@ def test_a_reversal_whose_marker_cannot_be_written_is_done_by_the_next_run(
     ingest_version(project, "inbox", WHOLE[: WHOLE.index("2\nSofa")], NOW - DAY)
     drop(project.inbox, "a.csv", WHOLE, NOW)
 
-    def on_a_full_disk(_: Path) -> None:
+    def on_a_full_disk(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as context:
-        context.setattr(ingest, "mark_reverted", on_a_full_disk)
+        context.setattr(DesiredStates, "mark_reverted", on_a_full_disk)
         files = project.engine.pending_inbox(LOG).ready
         (done,) = project.engine.ingest_all(files, [], LOG)
     assert done.account.status == "merged"

@@ -21,13 +21,12 @@ from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
 from lfp_pipeline.operations.status import collect_status
 from lfp_pipeline.operations.status_text import render_status
 from lfp_pipeline.operations.verify import verify
-from lfp_pipeline.raw_zone import integrity, pending
-from lfp_pipeline.raw_zone.desired_state import is_pruned
-from lfp_pipeline.raw_zone.status_notes import write_status_note
+from lfp_pipeline.raw_zone import folder_store, pending
 from lfp_pipeline.sources.inbox_source import InboxSource
 from testing.dagster_project import NO_SKU, Project, drop
 from testing.engine import LOG, land, tables
 from testing.expected_tables import File, expected_products
+from testing.raw_marks import is_pruned, write_status_note
 
 A = File("a.csv", 1_000_000, (("s1", "Ann", "x"), ("s2", "Bob", "y")))
 B = File("b.csv", 2_000_000, (("s1", "Eva", "z"), ("s2", "Cid", "")))
@@ -152,7 +151,7 @@ def test_damaged_bytes_are_restored_after_their_removal(
     raw = project.engine.raw_zone.find(A.delivery_id).path
     damage(raw)
     if not is_touched:  # The ctime does not show the damage.
-        monkeypatch.setattr(integrity, "_is_untouched", lambda raw: raw.exists())
+        monkeypatch.setattr(folder_store, "_is_untouched", lambda raw, _: raw.exists())
     (problem,) = verify(project.engine, LOG).problems
     assert f"{raw} is not what landed" in problem
     assert "remove it, and land its file again" in problem
@@ -167,7 +166,7 @@ def test_damaged_bytes_are_restored_by_landing_their_file(
 ) -> None:
     damage(project.engine.raw_zone.find(A.delivery_id).path)
     if not is_touched:
-        monkeypatch.setattr(integrity, "_is_untouched", lambda raw: raw.exists())
+        monkeypatch.setattr(folder_store, "_is_untouched", lambda raw, _: raw.exists())
     assert project.ingest("a.csv").success
     assert_restored(project)
 
@@ -353,7 +352,5 @@ def test_a_merged_delivery_gets_another_text_format_by_revert_land_and_reinstate
     reinstate_delivery(engine, first.delivery_id, LOG)
     (delivery,) = engine.raw_zone.deliveries("shop")
     assert delivery.text_format == TextFormat(encoding="utf-8")
-    assert (
-        pending.pending_deliveries(engine.raw_zone.index, engine.warehouse.cached_id(), LOG) == []
-    )
+    assert pending.pending_deliveries(engine.raw_zone, engine.warehouse.cached_id(), LOG) == []
     assert {row[3] for row in tables(engine)["products"]} == {first.delivery_id}

@@ -12,11 +12,13 @@ import duckdb
 import pytest
 
 from lfp_pipeline.common.progress import heartbeat
+from lfp_pipeline.common.text import format_size
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import OperationRefusedError, WarehouseBusyError
 from lfp_pipeline.operations import export
 from lfp_pipeline.operations.export import export_tables
 from lfp_pipeline.sources.local_file import LocalFile
+from lfp_pipeline.warehouse.schema import table_names
 from testing.dagster_project import Project, query
 from testing.engine import LOG, engine_at, land, tables
 from testing.expected_tables import File
@@ -299,3 +301,26 @@ def test_the_job_exports_and_shows_the_figures(project: Project) -> None:
     assert files_in(project.data / "exports") == FILES
     config = {"ops": {"export": {"config": {"formats": ["xlsx"]}}}}
     assert "Set one or more" in project.error(project.run("export_tables", config=config))
+
+
+def test_a_database_has_all_tables_and_older_versions_of_duckdb_can_read_it(engine: Engine):
+    engine.ingest(land(engine, B), LOG)
+    report = export_tables(engine, LOG, formats=["duckdb"])
+    assert files_in(folder_of(engine)) == ["products.duckdb"]
+    path = folder_of(engine) / "products.duckdb"
+    assert f"products.duckdb ({format_size(path.stat().st_size)})" in report.summary
+    with duckdb.connect(str(path), read_only=True) as copy:
+        names = {name for (name,) in copy.execute("SHOW TABLES").fetchall()}
+        copied = {name: sorted(copy.execute(f"FROM {name}").fetchall()) for name in names}
+        (version,) = copy.execute(
+            "SELECT tags['storage_version'] FROM duckdb_databases()"
+        ).fetchall()[0]
+    with engine.warehouse.session("a test", LOG) as connection:
+        expected = {
+            name: sorted(connection.execute(f"FROM warehouse.{name}").fetchall())
+            for name in table_names(connection)
+        }
+    assert copied | {"operations": expected["operations"]} == expected  # It records this export.
+    assert "1.5" in version
+    export_tables(engine, LOG, formats=["duckdb"])
+    assert files_in(folder_of(engine)) == ["products.duckdb"]

@@ -25,12 +25,11 @@ from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
 from lfp_pipeline.operations.status import collect_status
 from lfp_pipeline.operations.status_text import render_status
 from lfp_pipeline.operations.verify import verify
-from lfp_pipeline.raw_zone.desired_state import is_reverted
-from lfp_pipeline.raw_zone.status_notes import read_status
 from lfp_pipeline.sources.inbox import list_inbox
 from lfp_pipeline.warehouse.ledger import mark_unmerged
 from testing.engine import LOG, assert_invariants_hold, engine_at, ingest_pending, land, tables
 from testing.expected_tables import File, expected_products
+from testing.raw_marks import is_reverted, read_status
 
 A = File("a.csv", 1, (("s1", "Ann", "x"), ("s2", "Bob", "y")))
 B = File("b.csv", 2, (("s2", "Eva", "z"), ("s3", "Cid", "")))

@@ -13,12 +13,12 @@ from lfp_pipeline.model.delivery import TextFormat
 from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
 from lfp_pipeline.operations.verify import verify
-from lfp_pipeline.raw_zone.desired_state import clear_reverted, is_reverted, mark_reverted
 from lfp_pipeline.reading.options import Conditions, ReadOptions, Rereading
 from lfp_pipeline.warehouse import reversal
 from testing.dagster_project import query
 from testing.engine import LOG, engine_at, ingest_pending, land, tables
 from testing.expected_tables import File
+from testing.raw_marks import clear_reverted, is_reverted, mark_reverted
 
 LONG = "N" * 150
 

@@ -7,13 +7,15 @@ import pytest
 
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import OperationRefusedError, WarehouseBusyError
+from lfp_pipeline.model.delivery import RawName
 from lfp_pipeline.operations import revert, shadow_build
 from lfp_pipeline.operations.prune import prune_raw
 from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
-from lfp_pipeline.raw_zone.desired_state import mark_reverted, prune
+from lfp_pipeline.raw_zone.desired_state import DesiredStates
 from testing.engine import LOG, assert_invariants_hold, engine_at, ingest_pending, land, tables
 from testing.expected_tables import File, expected_products
+from testing.raw_marks import mark_reverted, prune
 
 HIDDEN = File("a.csv", 1, (("s1", "Ann", "x"), ("s2", "Bob", "y")))
 NEWER = File("b.csv", 2, (("s1", "Eva", "z"), ("s2", "Eva", "z"), ("s3", "Cid", "")))
@@ -51,14 +53,14 @@ def test_the_desired_state_is_marked_under_the_writer_lock(
 ) -> None:
     noted = []
 
-    def note(raw: Path, **options: bool) -> None:
+    def note(desired: DesiredStates, name_: RawName, **options: bool) -> None:
         with pytest.raises(WarehouseBusyError), at_once.session("testing", LOG):
             pass
-        want(raw, **options)
+        want(desired, name_, **options)
         noted.append(name)
 
-    at_once, want = engine.warehouse.waiting(0), getattr(revert, name)
-    monkeypatch.setattr(revert, name, note)
+    at_once, want = engine.warehouse.waiting(0), getattr(DesiredStates, name)
+    monkeypatch.setattr(DesiredStates, name, note)
     revert_delivery(engine, NEWER.delivery_id, LOG)
     assert tables(engine)["products"] == expected_products([HIDDEN])
     reinstate_delivery(engine, NEWER.delivery_id, LOG)

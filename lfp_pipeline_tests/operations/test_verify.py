@@ -7,7 +7,7 @@ import shutil
 import sqlite3
 import threading
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -28,12 +28,14 @@ from lfp_pipeline.operations.purge import Selection, purge_products
 from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
 from lfp_pipeline.operations.verify import verify
 from lfp_pipeline.raw_zone import index_scan
-from lfp_pipeline.raw_zone.desired_state import clear_reverted, mark_reverted
-from lfp_pipeline.raw_zone.integrity import verify_raw_file
+from lfp_pipeline.raw_zone.raw_zone import RawZone
+from lfp_pipeline.reading.options import ReadOptions
+from lfp_pipeline.reading.plain_text import PlainText, plain_texts
 from lfp_pipeline.warehouse.invariants import INVARIANTS
 from testing.dagster_project import NO_SKU, Project, drop, query
 from testing.engine import LOG, engine_at, land, tables
 from testing.expected_tables import File
+from testing.raw_marks import clear_reverted, mark_reverted
 
 A = File(
     "a.csv", 1_000_000, (("s1", "Ann", "x"), ("s2", "Bob", "y"), ("s3", "Cid", ""), ("s9", "Dot"))
@@ -440,30 +442,31 @@ def test_deliveries_merged_meanwhile_are_no_problem(engine: Engine) -> None:
 def test_a_delivery_pruned_meanwhile_is_no_problem(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    look = verification.verify_raw_file
+    look = engine.raw_zone.verified
 
-    def pruned_first(delivery: Delivery, *, full: bool) -> None:
+    def pruned_first(delivery: Delivery, *, full: bool) -> AbstractContextManager[Path]:
         prune_raw(engine, 0, LOG, include_needed=delivery.delivery_id == A.delivery_id)
-        look(delivery, full=full)
+        return look(delivery, full=full)
 
-    monkeypatch.setattr(verification, "verify_raw_file", pruned_first)
+    monkeypatch.setattr(engine.raw_zone, "verified", pruned_first)
     assert verify(engine, LOG).problems == ()
 
 
 def test_hashing_does_not_block_writers(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    look = verification.verify_raw_file
-    merged = []
+    look = engine.raw_zone.verified
+    merged: list[Delivery] = []
 
-    def others_write_meanwhile(delivery: Delivery, *, full: bool) -> None:
+    def others_write_meanwhile(delivery: Delivery, *, full: bool) -> AbstractContextManager[Path]:
         if not merged:
             at_once = replace(engine.warehouse, writer_wait_seconds=0)
             new = land(engine, File("e.csv", 10_000_000, (("t", "Eve", ""),)))
-            (done,) = ingest([new], engine.settings, at_once, LOG)
+            zone = RawZone.of(engine.settings)
+            (done,) = ingest([new], zone, engine.settings, at_once, LOG)
             assert done.account.status == "merged"
             merged.append(new)
-        look(delivery, full=full)
+        return look(delivery, full=full)
 
-    monkeypatch.setattr(verification, "verify_raw_file", others_write_meanwhile)
+    monkeypatch.setattr(engine.raw_zone, "verified", others_write_meanwhile)
     assert verify(engine, LOG).problems == ()
     assert merged
 
@@ -539,12 +542,12 @@ def test_a_record_of_another_kind_is_found(engine: Engine) -> None:
 def test_a_delivery_that_a_rebuild_cannot_read_is_reported_as_such(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(delivery: Delivery, **options: object) -> None:
+    def fail(delivery: Delivery, folder: Path, options: ReadOptions) -> list[PlainText]:
         if delivery.delivery_id == C.delivery_id:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        verify_raw_file(delivery, **options)  # type: ignore[arg-type]
+        return plain_texts(delivery, folder, options)
 
-    monkeypatch.setattr(batch_merge, "verify_raw_file", fail)
+    monkeypatch.setattr(batch_merge, "plain_texts", fail)
     problem, compared = problems(engine, full=True)
     assert problem.startswith(f"{C.label}: [Errno 28] No space left on device.")
     assert compared.startswith("The tables were not compared")

@@ -9,7 +9,7 @@ import pytest
 
 from lfp_pipeline.common.clock import utc_now
 from lfp_pipeline.model.delivery import Delivery
-from lfp_pipeline.raw_zone import raw_zone
+from lfp_pipeline.raw_zone import folder_sidecars
 from lfp_pipeline.raw_zone.delivery_time import Version, time_of_fetched
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.sources.base import Fetched, OnProgress, Sink
@@ -112,7 +112,7 @@ def test_a_later_version_of_the_same_time_is_never_older_than_that_time(
     zone: RawZone, monkeypatch: pytest.MonkeyPatch
 ):
     noon = utc_now() - HOUR
-    monkeypatch.setattr(raw_zone, "utc_now", lambda: noon - 2 * HOUR)
+    monkeypatch.setattr(folder_sidecars, "utc_now", lambda: noon - 2 * HOUR)
     early = land_file(zone, b"early", noon)  # The clock of the writing machine was ahead.
     monkeypatch.undo()
     between = land_file(zone, b"between", noon - HOUR)
@@ -124,7 +124,7 @@ def test_an_older_version_restored_after_one_from_the_future_is_newer(
     zone: RawZone, monkeypatch: pytest.MonkeyPatch
 ):
     land_file(zone, b"right", THEN)
-    monkeypatch.setattr(raw_zone, "utc_now", lambda: ahead)
+    monkeypatch.setattr(folder_sidecars, "utc_now", lambda: ahead)
     ahead = utc_now() + HOUR
     wrong = land_file(zone, b"wrong", ahead)
     monkeypatch.undo()
@@ -137,7 +137,7 @@ def test_a_version_that_lands_after_one_from_the_future_is_newer(
     zone: RawZone, monkeypatch: pytest.MonkeyPatch
 ):
     ahead = utc_now() + HOUR
-    monkeypatch.setattr(raw_zone, "utc_now", lambda: ahead)  # The clock was an hour ahead.
+    monkeypatch.setattr(folder_sidecars, "utc_now", lambda: ahead)  # The clock was an hour ahead.
     wrong = land_file(zone, b"wrong", ahead)
     monkeypatch.undo()
     right = land_file(zone, b"right", utc_now())

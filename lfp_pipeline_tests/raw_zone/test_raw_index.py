@@ -13,13 +13,18 @@ import pytest
 
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.raw_zone import index_database, index_scan, pending
-from lfp_pipeline.raw_zone.desired_state import clear_reverted, mark_reverted, prune
 from lfp_pipeline.raw_zone.raw_zone import RawZone
-from lfp_pipeline.raw_zone.status_notes import delete_status_note, write_status_note
 from lfp_pipeline.sources.inbox import InboxFile, list_inbox
 from lfp_pipeline.sources.local_file import LocalFile
 from testing.engine import LOG
 from testing.processes import finish, running, start
+from testing.raw_marks import (
+    clear_reverted,
+    delete_status_note,
+    mark_reverted,
+    prune,
+    write_status_note,
+)
 
 KEYS = [f"f{number}.csv" for number in range(5)]
 
@@ -59,12 +64,12 @@ def versions(inbox: Path) -> tuple[InboxFile, ...]:
 
 
 def noted_statuses(zone: RawZone, inbox: Path) -> list[str | None]:
-    landed = pending.reconciled(zone.index, versions(inbox), "db")
+    landed = pending.reconciled(zone, versions(inbox), "db")
     return [entry and entry.noted_status for entry in landed]
 
 
 def pending_deliveries(zone: RawZone) -> list[str]:
-    deliveries = pending.pending_deliveries(zone.index, "db", LOG)
+    deliveries = pending.pending_deliveries(zone, "db", LOG)
     return [delivery.partition_key for delivery in deliveries]
 
 
@@ -235,7 +240,7 @@ def test_a_damaged_or_missing_index_is_rebuilt(
     break_it(zone.index.path)
     assert noted_statuses(zone, inbox) == ["merged", "merged", "merged", None, "merged"]
     assert pending_deliveries(zone) == ["f3.csv"]
-    assert pending.has_pending(zone.index, "f3.csv", "db")
+    assert pending.has_pending(zone, "f3.csv", "db")
     assert zone.index.differences() == []
     if zone.index.path.is_file():
         with closing(sqlite3.connect(zone.index.path)) as index:
@@ -255,7 +260,7 @@ if os.getuid() == 0:  # Root may write everything.
 logging.basicConfig(stream=sys.stdout, format="LOGGED %(message)s")
 for _ in range(3):
     zone = RawZone(Path(sys.argv[1]))
-    found = pending.pending_deliveries(zone.index, "db", logging.getLogger())
+    found = pending.pending_deliveries(zone, "db", logging.getLogger())
     print(len(found), zone.index.problem)
 """
 
@@ -360,7 +365,7 @@ import logging
 import sys
 from pathlib import Path
 from lfp_pipeline.raw_zone import pending
-from lfp_pipeline.raw_zone.status_notes import delete_status_note, write_status_note
+from testing.raw_marks import delete_status_note, write_status_note
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.sources.local_file import LocalFile
 
@@ -370,12 +375,12 @@ for number in range(40):
     file = inbox / f"{name}{number % 4}"
     file.write_text(f"{number}")
     delivery = zone.land(LocalFile(file), file.name, log)
-    assert delivery in pending.pending_deliveries(zone.index, "db", log)
+    assert delivery in pending.pending_deliveries(zone, "db", log)
     write_status_note(delivery.path, "merged", "db")
-    assert delivery not in pending.pending_deliveries(zone.index, "db", log)
+    assert delivery not in pending.pending_deliveries(zone, "db", log)
     if number % 3 == 0:
         delete_status_note(delivery.path)
-        assert pending.has_pending(zone.index, file.name, "db")
+        assert pending.has_pending(zone, file.name, "db")
 """
 
 

@@ -19,15 +19,14 @@ from hypothesis import strategies as st
 from lfp_pipeline.common.clock import utc_from_ns, utc_now
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.model.delivery import Delivery, Kind, stamp
-from lfp_pipeline.raw_zone import desired_state, landing_again, pending
-from lfp_pipeline.raw_zone.desired_state import is_pruned, prune
+from lfp_pipeline.raw_zone import folder_sidecars, folder_store, pending
 from lfp_pipeline.raw_zone.raw_zone import RawZone
-from lfp_pipeline.raw_zone.status_notes import read_status, write_status_note
 from lfp_pipeline.sources.base import Fetched, OnProgress, Sink
 from lfp_pipeline.sources.inbox import InboxFile, list_inbox
 from lfp_pipeline.sources.local_file import LocalFile
 from testing.engine import LOG
 from testing.processes import finish, running, start
+from testing.raw_marks import is_pruned, prune, read_status, write_status_note
 
 CONTENT = bytes(range(256)) * 10_000
 
@@ -212,7 +211,7 @@ def pausing_after(module: ModuleType, name: str, meanwhile: Callable[[], object]
 
 def test_a_landing_during_a_pruning_takes_effect_after_it(zone: RawZone, file: Path) -> None:
     raw = land(zone, file).path
-    with pausing_after(desired_state, "write_file", lambda: land(zone, file)):
+    with pausing_after(folder_sidecars, "write_file", lambda: land(zone, file)):
         prune(raw, needed=False)
     assert not is_pruned(raw)
     assert raw.read_bytes() == CONTENT
@@ -220,7 +219,7 @@ def test_a_landing_during_a_pruning_takes_effect_after_it(zone: RawZone, file: P
 
 def test_a_pruning_during_a_landing_takes_effect_after_it(zone: RawZone, file: Path) -> None:
     raw = land(zone, file).path
-    with pausing_after(landing_again, "verify_raw_file", lambda: prune(raw, needed=False)):
+    with pausing_after(folder_store, "require_digest", lambda: prune(raw, needed=False)):
         land(zone, file)
     assert is_pruned(raw)
     assert not raw.exists()
@@ -264,11 +263,11 @@ def test_a_record_with_a_wrong_value_affects_no_other_and_is_replaced(
     record.write_text(json.dumps(json.loads(record.read_bytes()) | {field: value}))
     record.rename(record.with_name("kept"))
     record.with_name("kept").rename(record)  # This changes the folder.
-    assert pending.pending_deliveries(zone.index, "db", LOG) == []
+    assert pending.pending_deliveries(zone, "db", LOG) == []
     with pytest.raises(LandingError, match="cannot be read"):
         zone.find(first.delivery_id)
     assert land(zone, file).delivery_id == first.delivery_id
-    assert len(pending.pending_deliveries(zone.index, "db", LOG)) == 1
+    assert len(pending.pending_deliveries(zone, "db", LOG)) == 1
 
 
 def test_a_copy_of_a_record_is_not_a_delivery(zone: RawZone, file: Path) -> None:
@@ -473,13 +472,13 @@ def test_an_older_delivery_without_a_note_is_pending(zone: RawZone, file: Path):
     os.utime(file, (2e9, 2e9))
     newer = land(zone, file)
     write_status_note(newer.path, "merged", "this database")
-    assert not pending.has_pending(zone.index, "products.csv", "this database")
-    assert pending.has_pending(zone.index, "products.csv", "another database")
+    assert not pending.has_pending(zone, "products.csv", "this database")
+    assert pending.has_pending(zone, "products.csv", "another database")
     os.utime(file, (1e9, 1e9))
     older = land(zone, file)
-    assert pending.has_pending(zone.index, "products.csv", "this database")
+    assert pending.has_pending(zone, "products.csv", "this database")
     write_status_note(older.path, "merged", "this database")
-    assert not pending.has_pending(zone.index, "products.csv", "this database")
+    assert not pending.has_pending(zone, "products.csv", "this database")
 
 
 def version_of(file: Path) -> InboxFile:
@@ -491,14 +490,14 @@ def version_of(file: Path) -> InboxFile:
 def test_a_delivery_is_pending_until_its_status_is_noted(zone: RawZone, file: Path) -> None:
     delivery = land(zone, file)
     version = version_of(file)
-    assert pending.reconciled(zone.index, [version], "db") == [None]
-    assert pending.pending_deliveries(zone.index, "db", LOG) == [delivery]
+    assert pending.reconciled(zone, [version], "db") == [None]
+    assert pending.pending_deliveries(zone, "db", LOG) == [delivery]
     write_status_note(delivery.path, "refused", "db")
     write_status_note(delivery.path, "merged", "db")
-    (landed,) = pending.reconciled(zone.index, [version], "db")
+    (landed,) = pending.reconciled(zone, [version], "db")
     assert landed is not None
     assert landed.noted_status == "merged"
-    assert pending.pending_deliveries(zone.index, "db", LOG) == []
+    assert pending.pending_deliveries(zone, "db", LOG) == []
 
 
 @pytest.mark.parametrize("suffix", [".raw", ".json"])
@@ -509,17 +508,17 @@ def test_a_delivery_that_is_written_again_is_pending_again(
     write_status_note(delivery.path, "merged", "db")
     delivery.path.with_suffix(suffix).unlink()
     again = land(zone, file)
-    assert pending.pending_deliveries(zone.index, "db", LOG) == [again]
+    assert pending.pending_deliveries(zone, "db", LOG) == [again]
 
 
 def test_a_status_note_says_nothing_about_another_database(zone: RawZone, file: Path) -> None:
     delivery = land(zone, file)
     write_status_note(delivery.path, "merged", "db")
     for database_id in ("rebuilt", None):
-        assert pending.pending_deliveries(zone.index, database_id, LOG) == [delivery]
+        assert pending.pending_deliveries(zone, database_id, LOG) == [delivery]
         assert read_status(delivery.path, database_id) is None
 
 
 def test_a_raw_zone_that_does_not_exist_yet_is_empty(zone: RawZone) -> None:
     assert zone.deliveries("products.csv") == []
-    assert pending.pending_deliveries(zone.index, None, LOG) == []
+    assert pending.pending_deliveries(zone, None, LOG) == []

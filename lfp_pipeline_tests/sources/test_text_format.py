@@ -10,14 +10,13 @@ import pytest
 from lfp_pipeline.common.clock import utc_from_ns
 from lfp_pipeline.model.delivery import Delivery, TextFormat
 from lfp_pipeline.raw_zone import pending
-from lfp_pipeline.raw_zone.desired_state import is_pruned, prune
 from lfp_pipeline.raw_zone.raw_zone import RawZone
-from lfp_pipeline.raw_zone.status_notes import last_recorded_status, write_status_note
 from lfp_pipeline.sources.base import DownloadLimits, Fetched, OnProgress, Sink, Version
 from lfp_pipeline.sources.local_file import LocalFile
 from lfp_pipeline.sources.locations import source_at
 from testing.engine import LOG
 from testing.http_server import LOOPBACK, Exchange, content_of, cut_off, rest_of, serving
+from testing.raw_marks import is_pruned, last_recorded_status, prune, write_status_note
 
 LIMITS = DownloadLimits(3, 60, 10**9, LOOPBACK, longest_pause_seconds=0.01)
 CONTENT = b"name;sku;description\nA;s1;x\n" * 1000
@@ -95,7 +94,7 @@ def test_an_unmerged_delivery_gets_the_new_text_format(
     assert again.text_format == NEW
     assert recorded(zone) == NEW
     assert last_recorded_status(first.path) is None
-    assert pending.pending_deliveries(zone.index, "db", LOG) == [again]
+    assert pending.pending_deliveries(zone, "db", LOG) == [again]
     assert not caplog.records
 
 

@@ -71,7 +71,7 @@ def check_history(history: list[list[File]]) -> None:
 
 
 def ingest_together(engine: Engine, deliveries: list[Delivery]) -> list[IngestResult]:
-    return ingest(deliveries, engine.settings, engine.warehouse, LOG)
+    return ingest(deliveries, engine.raw_zone, engine.settings, engine.warehouse, LOG)
 
 
 @pytest.mark.usefixtures("recount_share", "_loads_directly")

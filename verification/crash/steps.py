@@ -20,7 +20,7 @@ import dagster as dg
 import duckdb
 
 from lfp_pipeline.ingest import ingest
-from lfp_pipeline.raw_zone import desired_state
+from lfp_pipeline.raw_zone.desired_state import DesiredStates
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.warehouse import duckdb_file
 from lfp_pipeline.warehouse.writer_lock import WriterLock
@@ -116,9 +116,8 @@ class Steps:
                 (os, "fsync", Step.FSYNC),
                 (os, "replace", Step.RENAME),
                 (os, "rename", Step.RENAME),
-                (ingest, "write_status_note", Step.STATUS),
-                (desired_state, "write_file", Step.DESIRED),
-                (desired_state, "remove_file", Step.DESIRED),
+                (ingest, "try_to_write_status_note", Step.STATUS),
+                *((DesiredStates, name, Step.DESIRED) for name in _MARKING),
                 (os, "unlink", Step.UNLINK),
                 (duckdb_file, "replace_database", Step.SWAP),
             ]:
@@ -136,6 +135,11 @@ class Steps:
 
         return taken
 
+
+_MARKING = (
+    *("mark_reverted", "mark_dismissed", "clear_reverted", "prune", "clear_pruned"),
+    *("dismiss_rejects", "clear_dismissed_rejects"),
+)
 
 _COMMANDS = {"ATTACH": Step.ATTACH, "DETACH": Step.DETACH, "CHECKPOINT": Step.CHECKPOINT}
 

@@ -25,10 +25,10 @@ from lfp_pipeline.operations.prune import prune_raw
 from lfp_pipeline.operations.purge import Selection, purge_products
 from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
-from lfp_pipeline.raw_zone.desired_state import dismissed_rejects, is_pruned, is_reverted
 from lfp_pipeline.settings import load_settings
 from testing.dagster_project import Project
 from testing.engine import LOG, loading_directly
+from testing.raw_marks import dismissed_rejects, is_pruned, is_reverted
 from verification.crash.steps import Kill, Steps
 
 LOG_FILE = "log.txt"

@@ -141,7 +141,7 @@ def _ingest(case: Case, folder: Path) -> list[Outcome]:
         done = [
             result
             for batch in batches
-            for result in ingest(batch, engine.settings, engine.warehouse, QUIET)
+            for result in ingest(batch, engine.raw_zone, engine.settings, engine.warehouse, QUIET)
         ]
     for result in done:
         delivery, entry = result.delivery, result.account

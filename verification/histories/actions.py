@@ -73,7 +73,7 @@ class Deliver(Action):
         if by_inbox:
             done = ingest_inbox(engine)
         elif self.way == "together":
-            done = ingest(landed, engine.settings, engine.warehouse, LOG)
+            done = ingest(landed, engine.raw_zone, engine.settings, engine.warehouse, LOG)
         elif self.way == "one by one":
             done = [engine.ingest(delivery, LOG) for delivery in landed]
         elif self.way == "at once":

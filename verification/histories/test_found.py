@@ -13,9 +13,9 @@ from lfp_pipeline.operations.purge import Selection, purge_products
 from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
 from lfp_pipeline.operations.verify import verify
-from lfp_pipeline.raw_zone.desired_state import is_pruned, mark_reverted
 from testing.engine import LOG, engine_at, land, tables
 from testing.expected_tables import File, expected_products
+from testing.raw_marks import is_pruned, mark_reverted
 from verification.histories.kill_points import KilledError, killed_after
 from verification.histories.rules import Version
 
@@ -130,7 +130,13 @@ CUT = replace(WHOLE, microseconds=2, size=WHOLE.content.index(b"s12") + 6)
 
 
 def test_a_batch_with_an_unfinished_upload_leaves_nothing_pending(engine: Engine):
-    ingest([land(engine, CUT), land(engine, WHOLE)], engine.settings, engine.warehouse, LOG)
+    ingest(
+        [land(engine, CUT), land(engine, WHOLE)],
+        engine.raw_zone,
+        engine.settings,
+        engine.warehouse,
+        LOG,
+    )
     assert statuses(engine) == {CUT.delivery_id: "reverted", WHOLE.delivery_id: "merged"}
     assert not engine.pending_deliveries(LOG)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lfp_pipeline.ingest import revert
-from lfp_pipeline.raw_zone import raw_zone
+from lfp_pipeline.raw_zone import hashing_sink
 from lfp_pipeline.reading.options import Rereading
 from lfp_pipeline.warehouse import merge
 from testing.processes import run_module
@@ -83,7 +83,7 @@ def test_an_unfinished_upload_that_is_not_recognized_is_detected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     assert list(run_history(UNFINISHED, tmp_path))
-    monkeypatch.setattr(raw_zone, "ends_inside_a_record", lambda *_: False)
+    monkeypatch.setattr(hashing_sink, "ends_inside_a_record", lambda *_: False)
     difference = difference_in(UNFINISHED, tmp_path)
     assert "'reverted'" in str(difference)
 

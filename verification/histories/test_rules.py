@@ -47,7 +47,13 @@ def _assert_read_as_expected(engine: Engine, state: ExpectedState, files: list[V
     for file in files:
         state.land(file)
     state.reconcile(file.delivery_id for file in files)
-    ingest([land(engine, file) for file in files], engine.settings, engine.warehouse, LOG)
+    ingest(
+        [land(engine, file) for file in files],
+        engine.raw_zone,
+        engine.settings,
+        engine.warehouse,
+        LOG,
+    )
     found = TableReader().tables(engine)
     for name, rows in state.tables.items():
         assert Counter(found[name]) == Counter(rows)

@@ -15,7 +15,6 @@ from click import ClickException
 from lfp_pipeline.definitions import definitions
 from lfp_pipeline.defs.sensors import feed_sensor
 from lfp_pipeline.model.delivery import TextFormat
-from lfp_pipeline.raw_zone.desired_state import mark_reverted
 from lfp_pipeline.sources import http_poll
 from testing.dagster_project import Project, drop, project_in
 from testing.engine import LOG
@@ -30,6 +29,7 @@ from testing.http_server import (
     status,
 )
 from testing.processes import running
+from testing.raw_marks import mark_reverted
 
 FIRST = b"name,sku,description\nAnn,s1,\nBob,s2,x\n"
 SECOND = b"name,sku,description\nAnn,s1,\nCid,s2,x\n"

@@ -18,12 +18,12 @@ from lfp_pipeline.common.backoff import Backoff
 from lfp_pipeline.dagster_support.runs import requested_files
 from lfp_pipeline.defs.sensors import inbox_sensor
 from lfp_pipeline.errors import LandingError
-from lfp_pipeline.raw_zone.desired_state import is_reverted
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 from testing.dagster_project import HEADER, NO_SKU, PARTITION_TAG, Project, drop, project_in
 from testing.engine import LOG
 from testing.expected_tables import File, expected_products
 from testing.processes import HOLD_MARK, HOLD_OPEN, running
+from testing.raw_marks import is_reverted
 
 only_on_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has read leases")
 

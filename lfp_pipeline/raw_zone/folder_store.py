@@ -1,0 +1,112 @@
+"""Bytes of deliveries as files in a folder.
+
+Hashing a file before each reading would cost about as much as the reading. But a file's ctime moves
+with each change, and no program can set it back. So a record has the ctime of the raw file at the
+landing. If the ctime is the same, so are the bytes. If not (the file was changed, or restored from
+a copy), the file is hashed.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from stat import S_IMODE
+from typing import BinaryIO
+
+from lfp_pipeline.common.atomic_files import commit_file
+from lfp_pipeline.errors import RawFileError
+from lfp_pipeline.model.delivery import Delivery, RawName
+from lfp_pipeline.raw_zone.byte_store import HINTS, RawSize
+
+
+class FolderStore:
+    """Raw files in the folder of a raw zone, below the folders of its partitions."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def path(self, name: RawName) -> Path:
+        """Return the raw file."""
+        return self.root / name.key / f"{name.stem}.raw"
+
+    def commit(self, file: BinaryIO, temporary: Path, name: RawName) -> None:
+        """Rename a finished temporary file to the raw file, so that it survives a power cut."""
+        commit_file(file, temporary, self.path(name))
+
+    @contextmanager
+    def verified(
+        self, delivery: Delivery, touched_ns: Callable[[], int | None], *, full: bool
+    ) -> Iterator[Path]:
+        """Verify the raw file of a delivery (see `ByteStore`)."""
+        path, hint = delivery.path, HINTS[delivery.kind]
+        try:
+            if full or not _is_untouched(path, touched_ns):
+                require_digest(path, delivery, hint)
+        except FileNotFoundError:
+            msg = f"{path} is gone. {hint}"
+            raise RawFileError(msg) from None
+        except OSError as error:
+            msg = f"{path} cannot be read: {error.strerror or error}. {hint}"
+            raise RawFileError(msg) from error
+        yield path
+
+    def touched_ns(self, name: RawName) -> int | None:
+        """Return the ctime of the raw file."""
+        return self.path(name).stat().st_ctime_ns
+
+    def size(self, name: RawName) -> int | None:
+        """Return the size of the raw file; None: it is missing."""
+        try:
+            return self.path(name).stat().st_size
+        except FileNotFoundError:
+            return None
+
+    @contextmanager
+    def sizes(self) -> Iterator[RawSize]:
+        """Yield a faster `size`: below a descriptor, the kernel resolves shorter paths."""
+        with open_folder(self.root) as root:
+
+            def size(name: RawName) -> int | None:
+                try:
+                    return os.stat(f"{name.key}/{name.stem}.raw", dir_fd=root).st_size
+                except FileNotFoundError:
+                    return None
+
+            yield size
+
+    def remove(self, name: RawName) -> None:
+        """Remove the raw file, if it exists."""
+        self.path(name).unlink(missing_ok=True)
+
+    def restrict(self, name: RawName, mode: int) -> bool:
+        """Remove the permissions that a mode lacks; return whether there were any."""
+        path = self.path(name)
+        present = S_IMODE(path.stat().st_mode)
+        if present & mode == present:
+            return False
+        path.chmod(present & mode)
+        return True
+
+
+def _is_untouched(path: Path, touched_ns: Callable[[], int | None]) -> bool:
+    return path.stat().st_ctime_ns == touched_ns()
+
+
+def require_digest(path: Path, delivery: Delivery, hint: str) -> None:
+    """Raise a RawFileError if a file does not have the bytes of a delivery."""
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != delivery.sha256:
+        msg = f"{path} is not what landed: its sha256 is {found}, not {delivery.sha256}. {hint}"
+        raise RawFileError(msg)
+
+
+@contextmanager
+def open_folder(folder: Path) -> Iterator[int]:
+    """Open a folder for the block. Below its descriptor, the kernel resolves shorter paths."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
