@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lfp_pipeline.engine import Engine
     from lfp_pipeline.errors import (
         AnotherHeaderError,
+        CatalogUnreachableError,
         DeliveryRefusedError,
         LandingError,
         LfpError,
@@ -47,6 +48,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AnotherHeaderError",
+    "CatalogUnreachableError",
     "DeliveryRefusedError",
     "Engine",
     "IngestResult",
