@@ -67,7 +67,8 @@ $(CLUSTER_VENV)/installed-dev: requirements-cluster-dev.lock $(CLUSTER_VENV)/ins
 	@$(PYTHON) -m scripts.install $(CLUSTER_VENV) requirements-cluster-dev.lock
 	@touch $@
 
-.PHONY: ready ready-dev
+.PHONY: ready ready-dev ready-cluster
+ready-cluster: $(CLUSTER_VENV)/installed-dev
 ready: $(VENV)/installed
 	@mkdir -p data/inbox
 ready-dev: ready $(VENV)/installed-dev
@@ -136,7 +137,7 @@ test-slow: ready-dev ## Run all tests, the long ones too (half an hour on two co
 # DuckDB's extensions for several hosts are packaged for DuckDB 1.5.5 only, so they have an environment
 # of their own. Without PostgreSQL's server (Debian's package postgresql), most of these are skipped.
 .PHONY: test-cluster
-test-cluster: $(CLUSTER_VENV)/installed-dev ## Run the tests of several hosts, on DuckDB 1.5.5 with DuckLake
+test-cluster: ready-cluster ## Run the tests of several hosts, on DuckDB 1.5.5 with DuckLake
 	$(CLUSTER_VENV)/bin/python -m pytest -m "not slow" --numprocesses auto --dist worksteal $(CLUSTER_TESTS)
 
 # The newest versions are those of the lock files, which `make test` has.

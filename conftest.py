@@ -8,11 +8,22 @@ import pytest
 
 from testing.command_line import lfp
 from testing.dagster_project import Project, project_in
+from testing.lakes import lakes, pytest_addoption
 from testing.postgres import catalog_url, postgres
 from testing.shell import shell
 from testing.shop import shop, stocked, stocked_folder
 
-__all__ = ["catalog_url", "lfp", "postgres", "shell", "shop", "stocked", "stocked_folder"]
+__all__ = [
+    "catalog_url",
+    "lakes",
+    "lfp",
+    "postgres",
+    "pytest_addoption",
+    "shell",
+    "shop",
+    "stocked",
+    "stocked_folder",
+]
 
 
 @pytest.fixture(scope="session")

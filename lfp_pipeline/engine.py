@@ -3,7 +3,6 @@
 import logging
 import shutil
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import replace
 
 import duckdb
 
@@ -20,8 +19,7 @@ from lfp_pipeline.sources.base import Source
 from lfp_pipeline.sources.catalog import SourceCatalog
 from lfp_pipeline.sources.inbox import InboxFile, Listing
 from lfp_pipeline.warehouse.backend import Backend
-from lfp_pipeline.warehouse.duckdb_file import Warehouse
-from lfp_pipeline.warehouse.published import PublishedCopy
+from lfp_pipeline.warehouse.choice import published_of, warehouse_of
 
 
 class Engine:
@@ -35,7 +33,7 @@ class Engine:
         catalog: the sources: inbox, locations, sources file.
         raw_zone: the store of deliveries.
         warehouse: the database.
-        published: the published copy of the database.
+        published: what readers see of the database.
         liveness: the marks of living runs and reversals.
         backlog: what is still to be merged or reverted.
         scheduler: lands and ingests many files.
@@ -52,10 +50,8 @@ class Engine:
         self.settings = settings
         self.raw_zone = RawZone.of(settings, read_only=read_only)
         self.catalog = SourceCatalog(settings, self.raw_zone.index.newest_versions)
-        self.warehouse = warehouse or Warehouse.of(settings, read_only=read_only)
-        self.published = PublishedCopy(
-            settings.published_path, self.warehouse, self.raw_zone, settings.publish_time_share
-        )
+        self.warehouse = warehouse or warehouse_of(settings, read_only=read_only)
+        self.published = published_of(settings, self.warehouse, self.raw_zone)
         self.liveness = liveness_of(settings)
         self.backlog = Backlog(settings, self.catalog, self.raw_zone, self.warehouse, self.liveness)
         self.scheduler = Scheduler(settings, self.catalog, self.raw_zone, self.warehouse)
@@ -110,7 +106,7 @@ class Engine:
             return
         try:
             if not at_once:
-                published = replace(published, warehouse=self.warehouse.waiting(0))
+                published = published.waiting(0)
             published.publish(log)
         except (LfpError, duckdb.Error, OSError) as error:
             log.warning("The tables were not published; the earlier copy stays in use. %s", error)

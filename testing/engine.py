@@ -22,7 +22,9 @@ from lfp_pipeline.reading.text_reader import SkippedLines
 from lfp_pipeline.settings import Settings
 from lfp_pipeline.sources.local_file import LocalFile
 from lfp_pipeline.warehouse import direct_load
+from lfp_pipeline.warehouse.duckdb_file import Warehouse
 from testing.expected_tables import File, assert_tables_match
+from testing.lakes import catalog_of
 
 LOG = logging.getLogger("test")
 
@@ -41,8 +43,10 @@ TABLES = {
 
 
 def engine_at(folder: Path, **settings: object) -> Engine:
-    """Return an engine with a data folder of its own."""
+    """Return an engine with a data folder of its own; with `pytest --lake`, on a lake."""
     (folder / "inbox").mkdir(parents=True, exist_ok=True)
+    if catalog := catalog_of(folder):
+        settings.setdefault("catalog", catalog)
     defaults: dict[str, object] = {"threads": 2, "inbox_stable_seconds": 0, "max_reject_share": 1}
     values: dict[str, Any] = defaults | settings
     return Engine(Settings(data_dir=folder, **values))
@@ -100,8 +104,24 @@ def ingest_pending(engine: Engine) -> None:
 
 def tables(engine: Engine) -> dict[str, list[tuple[Any, ...]]]:
     """Return all tables, sorted."""
-    with duckdb.connect(engine.warehouse.path, read_only=True) as connection:
+    with engine.warehouse.read_session() as connection:
         return tables_of(connection)
+
+
+@contextmanager
+def editing(engine: Engine) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Yield a connection to the tables, for changes by hand."""
+    with engine.warehouse.session("editing", LOG) as connection:
+        engine.warehouse.use_tables(connection)
+        yield connection
+        connection.execute("USE memory")
+
+
+def database_file(engine: Engine) -> Path:
+    """Return the database file; on a lake, skip the test."""
+    if not isinstance(engine.warehouse, Warehouse):
+        pytest.skip("The test is about a database in a file.")
+    return engine.warehouse.path
 
 
 def tables_of(connection: duckdb.DuckDBPyConnection) -> dict[str, list[tuple[Any, ...]]]:

@@ -56,10 +56,10 @@ with Warehouse(Path(sys.argv[1]), 10, 10).session("merging a.csv", logging.getLo
 WAIT_FOR_WRITER_LOCK = """
 import logging, sys
 from pathlib import Path
-from lfp_pipeline.warehouse import writer_lock
+from lfp_pipeline.warehouse import file_lock, writer_lock
 writer_lock._SHOWN_AFTER_SECONDS = 0.1
 print("waiting", flush=True)
-with writer_lock.WriterLock(Path(sys.argv[1]), 60).held("merging b.csv", logging.getLogger()):
+with file_lock.FileWriterLock(Path(sys.argv[1]), 60).held("merging b.csv", logging.getLogger()):
     print("held", flush=True)
     sys.stdin.readline()
 """

@@ -15,7 +15,7 @@ from lfp_pipeline.model.delivery import Delivery, TextFormat
 from lfp_pipeline.reading.options import ReadOptions
 from lfp_pipeline.reading.plain_text import plain_texts
 from lfp_pipeline.reading.reader import Reading, read_delivery
-from lfp_pipeline.reading.workspace import WorkspaceLimits, open_workspace
+from lfp_pipeline.reading.workspace import Tables, WorkspaceLimits, open_workspace
 from lfp_pipeline.settings import Settings
 from testing.csv_oracle.contents import Contents
 
@@ -87,12 +87,12 @@ def delivery_at(path: Path, text_format: TextFormat = NOTHING_KNOWN) -> Delivery
 
 @contextmanager
 def reading(
-    delivery: Delivery, chosen: Settings, *, threads: int = 2
+    delivery: Delivery, chosen: Settings, tables: Tables | None = None, *, threads: int = 2
 ) -> Iterator[tuple[Reading, duckdb.DuckDBPyConnection]]:
     """Read a delivery into a workspace that lasts as long as the block."""
-    folders = [chosen.data_dir, chosen.raw_dir, chosen.database_path.resolve().parent]
+    folders = [chosen.data_dir, chosen.raw_dir]
     limits = WorkspaceLimits(threads, "1GB")
-    with open_workspace(folders, chosen.work_dir, limits) as workspace:
+    with open_workspace(folders, chosen.work_dir, limits, tables) as workspace:
         folder, connection = workspace.folder, workspace.connection
         log = logging.getLogger(__name__)
         yield read_into(connection, folder, delivery, ReadOptions.of(chosen), log), connection

@@ -18,15 +18,16 @@ def command(*, as_json: bool, verbose: bool) -> None:
     say("Publishing the tables")
     from lfp_pipeline.operations import Report
 
-    published = engine_of_project().published
+    engine = engine_of_project()
+    published = engine.published
     run_id = None
-    summary = f"Nothing to publish: {published.path} is up to date."
-    if not published.warehouse.exists:
+    summary = f"Nothing to publish: {published.location} is up to date."
+    if not engine.warehouse.exists:
         summary = "Nothing to publish: there are no tables yet. Run `lfp ingest`."
     elif published.is_stale:
         run = run_job("publish_tables", verbose=verbose)
         run.exit_if_failed()
         run_id = run.run_id
-        summary = f"Published the tables: {published.path}"
+        summary = f"Published the tables: {published.location}"
     figures = {"size_bytes": published.size_bytes, "seconds": round(published.last.seconds, 2)}
     print_result(Report(summary, figures), run_id, as_json=as_json)

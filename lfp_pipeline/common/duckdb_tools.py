@@ -87,20 +87,20 @@ def write_ahead_logs(database: Path) -> Sequence[Path]:
 
 
 def checkpoint_if_due(
-    connection: duckdb.DuckDBPyConnection, name: str, database: Path, log: logging.Logger
+    connection: duckdb.DuckDBPyConnection, database: Path, log: logging.Logger
 ) -> None:
-    """Checkpoint an attached database if its write-ahead log has grown."""
+    """Checkpoint the attached `warehouse` in a database file if its write-ahead log has grown."""
     if sum(log.stat().st_size for log in write_ahead_logs(database)) > _LARGE_LOG_BYTES:
-        checkpoint(connection, name, log)
+        checkpoint(connection, log)
 
 
-def checkpoint(connection: duckdb.DuckDBPyConnection, name: str, log: logging.Logger) -> None:
-    """Checkpoint an attached database, which also frees the space of replaced rows.
+def checkpoint(connection: duckdb.DuckDBPyConnection, log: logging.Logger) -> None:
+    """Checkpoint the attached database file `warehouse`, which also frees unused space.
 
     A failure loses nothing: the log keeps all commits.
     """
     try:
-        connection.execute(f"CHECKPOINT {name}")
+        connection.execute("CHECKPOINT warehouse")
     except duckdb.Error as error:
         log.warning("The checkpoint failed; the write-ahead log keeps all commits: %s", error)
 

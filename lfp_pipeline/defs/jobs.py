@@ -148,7 +148,7 @@ def publish_now(context: dg.OpExecutionContext, engine: dg.ResourceParam[Engine]
     """Publish the tables if they have changed since the last publication."""
     with user_facing_failures(context):
         if engine.published.publish(context.log) is None:
-            context.log.info("Nothing to publish: %s is up to date.", engine.published.path)
+            context.log.info("Nothing to publish: %s is up to date.", engine.published.location)
 
 
 @dg.job(config=SHORT_CONSOLE)

@@ -65,7 +65,7 @@ def reconcile_batch(
     """
     started = time.perf_counter()
     limits = WorkspaceLimits.of(settings, workers)
-    with workspace_of(settings, limits) as workspace, ExitStack() as held:
+    with workspace_of(settings, limits, warehouse) as workspace, ExitStack() as held:
         reverts = raw_zone.desired.is_reverted(batch[0].raw_name)
         if reverts and len(batch) > 1:
             raise DesiredStateChangedError
@@ -141,8 +141,9 @@ class _BatchMerge:
     def load_directly(self) -> list[IngestResult]:
         """Load a large file directly into the warehouse."""
         delivery, *others = self.batch
-        small = delivery.size_bytes < direct_load.LEAST_BYTES
-        if others or small or delivery.sha256 in self._crashed:  # The trial read tries another way.
+        suits = self.warehouse.keeps_row_order and delivery.size_bytes >= direct_load.LEAST_BYTES
+        crashed = delivery.sha256 in self._crashed  # The trial read tries another way.
+        if others or crashed or not suits:
             return []
         texts: Sequence[PlainText] = ()
         try:
@@ -185,7 +186,7 @@ class _BatchMerge:
                 results = self._merge([staged], before, directly_loaded=True)
             finally:
                 direct_load.drop_loaded_table(connection)
-            checkpoint(connection, "warehouse", self.log)
+            checkpoint(connection, self.log)
             return results
 
     def _refuse(self, refusal: str) -> list[IngestResult]:

@@ -73,7 +73,7 @@ def checked_reversal(
     purpose = f"checking the reversal of {delivery.label}"
     with (
         workspace_of(
-            settings, WorkspaceLimits.of(settings), read_only=warehouse.is_read_only
+            settings, WorkspaceLimits.of(settings), warehouse, read_only=warehouse.is_read_only
         ) as workspace,
         warehouse.attached(workspace.connection, purpose, log),
     ):

@@ -26,8 +26,8 @@ from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import OperationRefusedError
 from lfp_pipeline.model.table_spec import COLUMN_LIST
 from lfp_pipeline.operations import Report
-from lfp_pipeline.warehouse.schema import table_names
-from lfp_pipeline.warehouse.writer_lock import WriterLock
+from lfp_pipeline.warehouse.file_lock import FileWriterLock
+from lfp_pipeline.warehouse.schema import tables_in_use
 
 # The rows and the text columns of each table. Texts are quoted, so that other programs do not
 # confuse empty texts with missing values, and keep white space at the ends.
@@ -149,7 +149,9 @@ def _apply(engine: Engine, files: Sequence[_File], log: logging.Logger) -> Repor
     folder = engine.settings.exports_dir
     folder.mkdir(parents=True, exist_ok=True)
     # One export at a time: two would mix their files.
-    with WriterLock(folder / "tables", engine.settings.writer_wait_seconds).held("exporting", log):
+    with FileWriterLock(folder / "tables", engine.settings.writer_wait_seconds).held(
+        "exporting", log
+    ):
         for leftover in stale_temporaries(folder):
             log.info("Removing %s, left by an export that was killed", leftover)
         with _snapshot(engine, log) as connection:
@@ -167,7 +169,7 @@ def write_database(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
     """Write all tables of the attached warehouse into a new database, which DuckDB 1.5 can read."""
     attach(connection, path, "copy", storage_version="v1.5.0")
     try:
-        for table in sorted(table_names(connection)):
+        for table in sorted(tables_in_use(connection)):
             connection.execute(f"CREATE TABLE copy.{table} AS FROM warehouse.{table}")
     finally:
         connection.execute("DETACH copy")  # This also ends its write-ahead log.

@@ -18,7 +18,6 @@ from uuid import uuid4
 
 import duckdb
 
-from lfp_pipeline.common.duckdb_tools import attached_read_only
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import DeliveryRefusedError, LfpError, user_message
 from lfp_pipeline.ingest.delivery_warnings import refusal_text
@@ -141,9 +140,10 @@ class _Planner:
     def compare(self, plans: Sequence[FilePlan]) -> None:
         """Read the deliveries of plans, oldest first, and add their ledger entries and samples."""
         started, settings = time.perf_counter(), self.engine.settings
-        folders = [settings.data_dir, settings.raw_dir, settings.database_path.resolve().parent]
+        folders = [settings.data_dir, settings.raw_dir, self.folder]
         limits, work_dir = WorkspaceLimits.of(settings), self.folder / "work"
-        with open_workspace([*folders, self.folder], work_dir, limits) as workspace:
+        tables = self.engine.warehouse if self.engine.warehouse.exists else None
+        with open_workspace(folders, work_dir, limits, tables) as workspace:
             staged = [self._read(number, plan, workspace) for number, plan in enumerate(plans)]
             with self._tables(workspace.connection):
                 _match(workspace.connection, plans, staged, started)
@@ -180,7 +180,7 @@ class _Planner:
                 connection.execute("ATTACH ':memory:' AS warehouse")
                 migrate(connection)
             elif published.exists and not published.is_stale:
-                stack.enter_context(attached_read_only(connection, published.path, "warehouse"))
+                stack.enter_context(published.attached(connection))
                 require_present_schema(connection)
             else:
                 purpose = "planning an ingest"

@@ -93,7 +93,7 @@ def earlier_rows(
     unknown: dict[str, str] = {}
     rows: list[EarlierRow] = []
     limits = WorkspaceLimits.of(engine.settings)
-    with workspace_of(engine.settings, limits, read_only=True) as workspace:
+    with workspace_of(engine.settings, limits, engine.warehouse, read_only=True) as workspace:
         for number, entry in enumerate(older[:limit], 1):
             id_ = entry["delivery_id"]
             if not engine.raw_zone.keeps(id_):

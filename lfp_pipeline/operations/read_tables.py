@@ -38,7 +38,8 @@ class Tables:
 
     Attributes:
         connection: has the tables attached, to read, as its present database.
-        source: what they are read from: `the published copy` or `the database`.
+        source: what they are read from: `the published copy`, `the newest snapshot` or `the
+            database`.
         as_of: the time, in seconds since the epoch.
         is_stale: whether the tables have changed since.
     """
@@ -70,10 +71,10 @@ def open_tables(engine: Engine) -> Iterator[Tables]:
     """
     published, database = engine.published, engine.warehouse
     if published.exists:
-        source, as_of, is_stale = "The published copy", published.last.copied_at, published.is_stale
+        source, as_of, is_stale = published.source, published.last.copied_at, published.is_stale
         session: AbstractContextManager[duckdb.DuckDBPyConnection] = published.session()
     elif database.exists:
-        source, as_of, is_stale = "The database", time(), False
+        source, as_of, is_stale = "the database", time(), False
         session = database.read_session()
     else:
         raise LfpError(NO_TABLES)
@@ -83,9 +84,9 @@ def open_tables(engine: Engine) -> Iterator[Tables]:
         except duckdb.Error as error:
             if holder := None if published.exists else lock_holder(error):
                 raise WarehouseBusyError(_BUSY.format(holder=holder)) from error
-            msg = _UNREADABLE.format(source=source, error=first_line(error))
+            msg = _UNREADABLE.format(source=source.capitalize(), error=first_line(error))
             raise LfpError(msg) from error
-        yield Tables(connection, source.lower(), as_of, is_stale)
+        yield Tables(connection, source, as_of, is_stale)
 
 
 def rows_of(

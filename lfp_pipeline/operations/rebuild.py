@@ -148,7 +148,7 @@ def _apply(
                     same = not comparison.lost
                     copy_history(connection, database, unmerged=comparison.unmerged, same=same)
                 record_operation(connection, "rebuild_products", started, report.summary)
-                connection.execute("CHECKPOINT warehouse")
+                shadow.warehouse.flush(connection)
             if old is None:
                 database.move_aside(f"broken-{stamp(started)}", log)
             database.swap_in(shadow.warehouse)
@@ -166,7 +166,7 @@ def _read_old(engine: Engine, log: logging.Logger) -> WarehouseSnapshot | None:
     if not engine.warehouse.exists:
         return None
     with _tolerating_corruption(None), engine.warehouse.locked_session(log) as connection:
-        connection.execute("CHECKPOINT warehouse")
+        engine.warehouse.flush(connection)
         read_history(connection)
         return take_snapshot(connection)
     return None

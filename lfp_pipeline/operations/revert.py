@@ -164,7 +164,7 @@ def _reinstatement(
     """Check a reinstatement; hold the writer lock, and yield how to read it, and a workspace."""
     limits, read_only = WorkspaceLimits.of(engine.settings), engine.warehouse.is_read_only
     with (
-        workspace_of(engine.settings, limits, read_only=read_only) as workspace,
+        workspace_of(engine.settings, limits, engine.warehouse, read_only=read_only) as workspace,
         engine.warehouse.attached(workspace.connection, "planning a reinstatement", log),
     ):
         # Another process may have reinstated or pruned it.

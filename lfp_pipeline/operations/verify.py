@@ -210,9 +210,9 @@ def _wrong_published_copy(engine: Engine) -> Iterator[str]:
     A copy with an older schema is not checked: it is replaced soon, since the tables have changed.
     """
     copy = engine.published
-    if not copy.exists:
+    if not (copy.exists and copy.is_apart):
         return
-    remedy = f"Remove {copy.path}, and run `lfp publish`."
+    remedy = f"Remove {copy.location}, and run `lfp publish`."
     try:
         with copy.session() as connection:
             is_older = schema_version(connection) < VERSION
@@ -257,7 +257,7 @@ def _compared(
     with shadow.warehouse.session("verifying", log) as rebuilding:
         reread = all_entries(rebuilding)
         rebuilt = take_snapshot(rebuilding).digests
-        rebuilding.execute("CHECKPOINT warehouse")
+        shadow.warehouse.flush(rebuilding)
     wanted = {delivery.delivery_id for delivery in inventory.replayable}
     failed = [
         f"{label_of(delivery_id)}: {entry.error}"

@@ -1,29 +1,26 @@
-"""The warehouse as the rest of the package sees it: a protocol that names no database file.
+"""The warehouse as the rest of the package sees it: a protocol that names no kind of storage.
 
-`duckdb_file.Warehouse` implements it for a database in a DuckDB file. The SQL of this package runs
-on a DuckDB connection with the warehouse attached as `warehouse`, so another implementation has to
-attach its tables under that name.
+`duckdb_file.Warehouse` implements it for a database in a DuckDB file, `lake.Lake` for a DuckLake.
+The SQL of this package runs on a DuckDB connection with the warehouse attached as `warehouse`, so
+each implementation has to attach its tables under that name.
 """
 
 import logging
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from pathlib import Path
-from typing import BinaryIO, Protocol, Self
+from typing import Any, Protocol, Self
 
 import duckdb
 
 from lfp_pipeline.warehouse.writer_lock import WriterLock
 
-State = tuple[tuple[str, int, int, int], ...]
-"""A value that changes with every commit; of files: name, inode, size, modification time."""
-
 
 class Backend(Protocol):
     """A database of products with one writer at a time.
 
-    Sessions, attaching and `blocking_writers` raise `WarehouseBusyError` where another process uses
-    the database, and `WarehouseCorruptError` where the database is damaged. `read_session` and
-    `attached_read_only` raise `duckdb.Error` where there is no database, or a process writes it.
+    Sessions and attaching raise `WarehouseBusyError` where another process uses the database, and
+    `WarehouseCorruptError` where the database is damaged. `read_session` and `attached_read_only`
+    raise `duckdb.Error` where there is no database, or a process writes it.
     """
 
     @property
@@ -47,12 +44,16 @@ class Backend(Protocol):
         """Whether sessions change nothing; without a database, they raise an `LfpError`."""
 
     @property
+    def keeps_row_order(self) -> bool:
+        """Whether the rows of a file that is loaded directly keep its order, so `rowid` counts."""
+
+    @property
     def size_bytes(self) -> int:
         """The size of the database; 0 where there is none."""
 
     @property
-    def state(self) -> State:
-        """A value that changes with every commit, without opening the database."""
+    def folders(self) -> Sequence[str]:
+        """The folders, or prefixes in a bucket, that a connection must be able to access."""
 
     @property
     def lock(self) -> WriterLock:
@@ -64,8 +65,12 @@ class Backend(Protocol):
     def waiting(self, seconds: float) -> Self:
         """Return the same warehouse with another longest wait for other runs and programs."""
 
-    def connect(self) -> duckdb.DuckDBPyConnection:
-        """Return a new connection with nothing attached."""
+    def connect(self, config: Mapping[str, Any] | None = None) -> duckdb.DuckDBPyConnection:
+        """Return a new connection; it can be attached even once it is confined to `folders`.
+
+        Args:
+            config: DuckDB's settings, instead of those of the warehouse.
+        """
 
     def attached(
         self, connection: duckdb.DuckDBPyConnection, purpose: str, log: logging.Logger
@@ -85,25 +90,30 @@ class Backend(Protocol):
     def read_session(self) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
         """Yield a new connection to the database as it is now, to read without the writer lock."""
 
+    def use_tables(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Let statements of an attached connection name the tables without `warehouse`."""
+
     def attached_read_only(
         self, connection: duckdb.DuckDBPyConnection, name: str
     ) -> AbstractContextManager[None]:
         """Attach the database under a name, beside another one, to read for the block."""
 
-    def blocking_writers(self, log: logging.Logger) -> AbstractContextManager[None]:
-        """Refuse other programs that want to write the database, for the block."""
+    def flush(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Write all that is committed to where `swap_in` and `attached_read_only` find it.
 
-    def copy_to(self, file: BinaryIO, path: Path) -> None:
-        """Copy the database into an open DuckDB file at that path, and its log beside that."""
+        Raises:
+            duckdb.Error: this failed; nothing is lost.
+        """
 
     def shadow(self) -> AbstractContextManager[Self]:
         """Yield an empty warehouse beside this one; it is removed after the block."""
 
     def swap_in(self, shadow: Self) -> None:
-        """Put a shadow, which has been checkpointed, in the place of this database.
+        """Put a shadow, which has been flushed, in the place of this database, under its lock.
 
         Raises:
             OSError: this failed; the old database stands.
+            duckdb.Error: likewise.
         """
 
     def move_aside(self, name: str, log: logging.Logger) -> None:

@@ -96,7 +96,7 @@ def load_directly(
         dialect = dialect_of(text, options)
     if not is_plain(dialect):
         return None
-    connection.execute(create_products(INCOMING))
+    create_products(connection, INCOMING)
     this = {"delivery_id": delivery.delivery_id, "delivered_at": delivery.delivered_at}
     limit = RejectLimit(options.max_reject_share)
     # A row that DuckDB cannot read, or an irregular one, leaves the file to the workspace.

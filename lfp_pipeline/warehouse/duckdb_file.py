@@ -1,7 +1,7 @@
 """A warehouse in a DuckDB file, which its single writer attaches only while it works on it."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from lfp_pipeline.common.duckdb_tools import (
 from lfp_pipeline.common.process_marks import scratch_folder
 from lfp_pipeline.errors import OperationRefusedError, user_message
 from lfp_pipeline.settings import Settings
-from lfp_pipeline.warehouse.backend import Backend, State
+from lfp_pipeline.warehouse.backend import Backend
 from lfp_pipeline.warehouse.database_files import (
     copy_database,
     read_id,
@@ -27,15 +27,16 @@ from lfp_pipeline.warehouse.database_files import (
     replace_database,
     write_id,
 )
+from lfp_pipeline.warehouse.file_lock import FileWriterLock
 from lfp_pipeline.warehouse.ledger import write_count
 from lfp_pipeline.warehouse.opening import attach_when_free, naming_corruption
+from lfp_pipeline.warehouse.readers import State
 from lfp_pipeline.warehouse.schema import (
     database_id,
     migrate,
     renew_database_id,
     require_present_schema,
 )
-from lfp_pipeline.warehouse.writer_lock import WriterLock
 
 _SHADOW_FOLDER = ".rebuild"
 
@@ -116,8 +117,16 @@ class Warehouse(Backend):
         return tuple(states)
 
     @property
-    def lock(self) -> WriterLock:
-        return WriterLock(self.path, self.writer_wait_seconds)
+    def keeps_row_order(self) -> bool:
+        return True
+
+    @property
+    def folders(self) -> Sequence[str]:
+        return (str(self.path.resolve().parent),)
+
+    @property
+    def lock(self) -> FileWriterLock:
+        return FileWriterLock(self.path, self.writer_wait_seconds)
 
     def cached_id(self) -> str | None:
         return read_id(self._id_path)[0] if self.exists else None
@@ -125,8 +134,8 @@ class Warehouse(Backend):
     def waiting(self, seconds: float) -> Self:
         return replace(self, writer_wait_seconds=seconds, other_process_wait_seconds=seconds)
 
-    def connect(self) -> duckdb.DuckDBPyConnection:
-        connection = duckdb.connect(config=dict(self.config))
+    def connect(self, config: Mapping[str, Any] | None = None) -> duckdb.DuckDBPyConnection:
+        connection = duckdb.connect(config=dict(self.config if config is None else config))
         connection.execute("SET enable_progress_bar = false")  # It would be drawn into logs, too.
         return connection
 
@@ -160,8 +169,14 @@ class Warehouse(Backend):
     def read_session(self) -> Iterator[duckdb.DuckDBPyConnection]:
         with self.connect() as connection:
             attach(connection, self.path, "warehouse", to_read=True)
-            connection.execute("USE warehouse")
+            self.use_tables(connection)
             yield connection
+
+    def use_tables(self, connection: duckdb.DuckDBPyConnection) -> None:
+        connection.execute("USE warehouse")
+
+    def flush(self, connection: duckdb.DuckDBPyConnection) -> None:
+        connection.execute("CHECKPOINT warehouse")
 
     def attached_read_only(
         self, connection: duckdb.DuckDBPyConnection, name: str
@@ -178,6 +193,7 @@ class Warehouse(Backend):
             yield
 
     def copy_to(self, file: BinaryIO, path: Path) -> None:
+        """Copy the database into an open DuckDB file at that path, and its log beside that."""
         copy_database(self.path, file, path)
 
     @contextmanager
@@ -215,7 +231,7 @@ class Warehouse(Backend):
                 self._detect_lost_commits(connection, log)
                 yield
                 self._cache_id(connection, log)
-                checkpoint_if_due(connection, "warehouse", self.path, log)
+                checkpoint_if_due(connection, self.path, log)
 
     @contextmanager
     def _attached_to_plan(

@@ -11,10 +11,11 @@ import json
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import Self
 
 import duckdb
 
@@ -25,15 +26,21 @@ from lfp_pipeline.common.atomic_files import (
     write_file,
 )
 from lfp_pipeline.common.backoff import Backoff, is_backing_off
-from lfp_pipeline.common.duckdb_tools import attach, defer_checkpoints, write_ahead_logs
+from lfp_pipeline.common.duckdb_tools import (
+    attach,
+    attached_read_only,
+    defer_checkpoints,
+    write_ahead_logs,
+)
 from lfp_pipeline.common.text import pluralize
 from lfp_pipeline.errors import LfpError, RebuildIncompleteError, user_message
 from lfp_pipeline.raw_zone.pending import pending_deliveries
 from lfp_pipeline.raw_zone.raw_zone import RawZone
-from lfp_pipeline.warehouse.backend import Backend, State
+from lfp_pipeline.warehouse.duckdb_file import Warehouse
+from lfp_pipeline.warehouse.file_lock import FileWriterLock
 from lfp_pipeline.warehouse.ledger import record_operation, statuses
+from lfp_pipeline.warehouse.readers import Published, PublishRecord
 from lfp_pipeline.warehouse.schema import database_id
-from lfp_pipeline.warehouse.writer_lock import WriterLock
 
 _BACKOFF = Backoff(base=30.0, limit=600.0)
 
@@ -46,29 +53,8 @@ _PURPOSE = "publishing the tables"
 
 
 @dataclass(frozen=True)
-class PublishRecord:
-    """The last publication, and the attempts since.
-
-    Attributes:
-        copied: the state of the database when it was copied.
-        copied_at: the time of that, in seconds since the epoch.
-        database_id: the id of the database then; None: an older version did not record it.
-        seconds: the duration, without waiting for the writer lock.
-        ended_at: when the last attempt ended, or began if its process died.
-        failures: the number of failed attempts since.
-    """
-
-    copied: State = ()
-    copied_at: float = 0.0
-    database_id: str | None = None
-    seconds: float = 0.0
-    ended_at: float = 0.0
-    failures: int = 0
-
-
-@dataclass(frozen=True)
-class PublishedCopy:
-    """The published copy of a warehouse.
+class PublishedCopy(Published):
+    """The published copy of a database in a file. `Published` documents most methods.
 
     Attributes:
         raw_zone: the deliveries that the warehouse has to hold.
@@ -76,9 +62,24 @@ class PublishedCopy:
     """
 
     path: Path
-    warehouse: Backend
+    warehouse: Warehouse
     raw_zone: RawZone
     time_share: float
+
+    @property
+    def location(self) -> str:
+        return str(self.path)
+
+    @property
+    def source(self) -> str:
+        return "the published copy"
+
+    @property
+    def is_apart(self) -> bool:
+        return True
+
+    def waiting(self, seconds: float) -> Self:
+        return replace(self, warehouse=self.warehouse.waiting(seconds))
 
     @property
     def last(self) -> PublishRecord:
@@ -91,26 +92,19 @@ class PublishedCopy:
 
     @property
     def is_stale(self) -> bool:
-        """Whether the warehouse has changed since it was copied."""
         if not self.warehouse.exists:
             return False
         return not self.exists or self.last.copied != self.warehouse.state
 
     @property
     def exists(self) -> bool:
-        """Whether there is a copy."""
         return self.path.exists()
 
     @property
     def size_bytes(self) -> int:
-        """The size of the copy; 0 where there is none."""
         return self.path.stat().st_size if self.exists else 0
 
     def is_within_budget(self, extra_seconds: float = 0.0) -> bool:
-        """Return whether publishing now keeps to the share of the time.
-
-        A publication costs `extra_seconds` more than the duration of the last one.
-        """
         if not self.time_share:
             return False
         last = self.last
@@ -118,17 +112,7 @@ class PublishedCopy:
         return not is_backing_off(last.ended_at, max(_BACKOFF.delay(last.failures), pause))
 
     def publish(self, log: logging.Logger) -> PublishRecord | None:
-        """Publish the present tables, and return the record; None: they were published already.
-
-        After a failure, the former copy remains.
-
-        Raises:
-            WarehouseBusyError: another process keeps the database; the text names it.
-            RebuildIncompleteError: the database was rebuilt, and still lacks deliveries.
-            OSError: the copy cannot be written.
-            duckdb.Error: the database cannot be read.
-        """
-        publishing = WriterLock(self.path, self.warehouse.lock.wait_seconds)
+        publishing = FileWriterLock(self.path, self.warehouse.lock.wait_seconds)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with publishing.held(_PURPOSE, log):
             for leftover in stale_temporaries(self.path.parent):
@@ -141,11 +125,6 @@ class PublishedCopy:
         return done
 
     def missing_deliveries(self, log: logging.Logger) -> int:
-        """Return the number of landed deliveries that a rebuilt database has not processed yet.
-
-        Requires the writer lock. Until a new database has processed all deliveries, the copy of the
-        former database is more complete. A delivery that has failed counts as processed.
-        """
         copied_id = self.last.database_id
         if copied_id in {None, self.warehouse.cached_id()}:
             return 0
@@ -176,15 +155,13 @@ class PublishedCopy:
 
     @contextmanager
     def session(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """Yield a connection with the copy attached as `warehouse`, unchanged for the block.
-
-        Raises:
-            duckdb.Error: there is no copy, or it cannot be read.
-        """
         with self.warehouse.connect() as connection:
             attach(connection, self.path, "warehouse", to_read=True)
             connection.execute("USE warehouse")
             yield connection
+
+    def attached(self, connection: duckdb.DuckDBPyConnection) -> AbstractContextManager[None]:
+        return attached_read_only(connection, self.path, "warehouse")
 
     def _publish(self, log: logging.Logger) -> PublishRecord:
         with temporary_sibling(self.path) as (file, temporary):

@@ -18,8 +18,9 @@ from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.model.ledger_entry import LedgerEntry, Status
 from lfp_pipeline.model.table_spec import COLUMN_LIST
 from lfp_pipeline.reading.options import Conditions
+from lfp_pipeline.warehouse.invariants import product_count
 from lfp_pipeline.warehouse.ledger import entries, entry_of, record
-from lfp_pipeline.warehouse.schema import INCOMING, SWAP_IN, create_products
+from lfp_pipeline.warehouse.schema import INCOMING, SWAP_IN, create_products, is_lake
 
 MAX_MOVED = 5_000_000
 """An update in place takes memory until the commit; with more rows, the table is rewritten."""
@@ -95,10 +96,21 @@ def reassign_rows(
         read_conditions=read_with.text,
         seconds=time.perf_counter() - started,
     )
-    _write(connection, delivery, entry, duplicate.delivery_id)
-    if winners > MAX_MOVED:
-        checkpoint(connection, "warehouse", log)
+    rewrites = _should_rewrite(connection, winners)
+    _write(connection, delivery, entry, duplicate.delivery_id, rewrites=rewrites)
+    if rewrites and not is_lake(connection):
+        checkpoint(connection, log)
     return entry
+
+
+def _should_rewrite(connection: duckdb.DuckDBPyConnection, rows: int) -> bool:
+    """Return whether to write a new table instead of updating so many rows.
+
+    A lake writes updated rows again, and the places of the old ones, which takes twice as long.
+    """
+    if is_lake(connection):
+        return 2 * rows > product_count(connection)
+    return rows > MAX_MOVED
 
 
 def _duplicate_of(
@@ -119,15 +131,20 @@ def _duplicate_of(
 
 
 def _write(
-    connection: duckdb.DuckDBPyConnection, delivery: Delivery, entry: LedgerEntry, duplicate: str
+    connection: duckdb.DuckDBPyConnection,
+    delivery: Delivery,
+    entry: LedgerEntry,
+    duplicate: str,
+    *,
+    rewrites: bool,
 ) -> None:
     """Move the rows of a duplicate, copy its rejects, and write the entry of the delivery."""
     winners = entry.rows.unchanged
     ids = {"delivery_id": delivery.delivery_id, "duplicate": duplicate}
     moved = ids | {"delivered_at": delivery.delivered_at}
     with transaction(connection):
-        if winners > MAX_MOVED:
-            connection.execute(create_products(INCOMING))
+        if rewrites:
+            create_products(connection, INCOMING)
             connection.execute(_REWRITE, moved)
             connection.execute(SWAP_IN)
         else:

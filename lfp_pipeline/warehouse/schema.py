@@ -13,39 +13,15 @@ from lfp_pipeline.model.table_spec import PRODUCT_SPEC
 
 VERSION = 6
 
-_INCOMING = "lfp_incoming"
-INCOMING = f"warehouse.{_INCOMING}"
+INCOMING = "warehouse.lfp_incoming"
 """A table that will take the place of `products`. It is no part of the schema."""
 
 SWAP_IN = f"DROP TABLE warehouse.products; ALTER TABLE {INCOMING} RENAME TO products"
 
 
-def create_products(table: str) -> str:
-    """Return the statement that creates a table for products.
-
-    The compression that DuckDB itself would choose is somewhat smaller, and takes much longer to
-    write. Every merge scans all skus and names, so these are not compressed.
-    """
-    columns = [
-        f"{column.name} VARCHAR NOT NULL "
-        f"USING COMPRESSION {'zstd' if column.is_long else 'uncompressed'}"
-        for column in PRODUCT_SPEC
-    ]
-    return f"""
-CREATE TABLE {table} (
-    {", ".join(columns)},
-    delivery_id VARCHAR NOT NULL,
-    delivered_at TIMESTAMP NOT NULL,
-    row_number BIGINT NOT NULL
-);
-"""
-
-
 _MIGRATIONS = {
-    1: f"""
+    1: """
 CREATE TABLE warehouse.database_identity AS SELECT uuid()::VARCHAR AS database_id;
-
-{create_products("warehouse.products")}
 
 CREATE TABLE warehouse.name_counts (
     name VARCHAR NOT NULL,
@@ -117,10 +93,61 @@ CREATE TABLE IF NOT EXISTS warehouse.schema_version (
 )
 """
 
-_TABLES = """
+# A lake has several schemas; a database in a file has one.
+_SCHEMA = "SELECT coalesce(getvariable('lfp_schema'), 'main')"
+
+_TABLES = f"""
 SELECT table_name FROM duckdb_tables()
-WHERE database_name = 'warehouse' AND schema_name = 'main'
+WHERE database_name = 'warehouse' AND schema_name = ({_SCHEMA})
 """
+
+_KIND = "SELECT type FROM duckdb_databases() WHERE database_name = 'warehouse'"
+
+
+def is_lake(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Return whether the attached warehouse is a DuckLake, and not a DuckDB file."""
+    return connection.execute(_KIND).fetchall() == [("ducklake",)]
+
+
+def use_schema(connection: duckdb.DuckDBPyConnection, schema: str) -> None:
+    """Let `warehouse.products` mean the table in a schema of the attached lake."""
+    connection.execute(f"SET VARIABLE lfp_schema = '{schema}'")
+    connection.execute(f"SET search_path = 'memory.main,warehouse.{schema}'")
+
+
+def schema_in_use(connection: duckdb.DuckDBPyConnection) -> str:
+    """Return the schema of the attached warehouse that has its tables."""
+    return str(connection.execute(_SCHEMA).fetchall()[0][0])
+
+
+def tables_in_use(connection: duckdb.DuckDBPyConnection) -> set[str]:
+    """Return the names of the tables of the attached warehouse."""
+    return {table for (table,) in connection.execute(_TABLES).fetchall()}
+
+
+def create_products(connection: duckdb.DuckDBPyConnection, table: str) -> None:
+    """Create a table for products in the attached warehouse.
+
+    The compression that DuckDB itself would choose is somewhat smaller, and takes much longer to
+    write. Every merge scans all skus and names, so these are not compressed. A lake has the
+    compression of its files.
+    """
+    compression = {True: "USING COMPRESSION zstd", False: "USING COMPRESSION uncompressed"}
+    if is_lake(connection):
+        compression = {}
+    columns = [
+        f"{column.name} VARCHAR NOT NULL {compression.get(column.is_long, '')}"
+        for column in PRODUCT_SPEC
+    ]
+    statement = f"""
+CREATE TABLE {table} (
+    {", ".join(columns)},
+    delivery_id VARCHAR NOT NULL,
+    delivered_at TIMESTAMP NOT NULL,
+    row_number BIGINT NOT NULL
+)
+"""
+    connection.execute(statement)
 
 
 def require_present_schema(connection: duckdb.DuckDBPyConnection) -> None:
@@ -130,38 +157,38 @@ def require_present_schema(connection: duckdb.DuckDBPyConnection) -> None:
         OperationRefusedError: an earlier version of this program made the warehouse.
         WarehouseInconsistentError: a newer version did.
     """
-    if _known_version(table_names(connection), connection) < VERSION:
+    if _known_version(tables_in_use(connection), connection) < VERSION:
         msg = "An earlier version of lfp made the database. Run `lfp ingest` to convert it."
         raise OperationRefusedError(msg)
 
 
-def migrate(connection: duckdb.DuckDBPyConnection) -> None:
+def migrate(connection: duckdb.DuckDBPyConnection) -> bool:
     """Bring the attached warehouse to the present schema, in one transaction.
 
-    Also drops an incoming table that a killed process has left.
+    Also drops an incoming table that a killed process has left. Return whether the schema was
+    another one.
 
     Raises:
         WarehouseInconsistentError: a newer version of this program has written the warehouse.
     """
-    tables = table_names(connection)
+    tables = tables_in_use(connection)
     current = _known_version(tables, connection)
-    if _INCOMING in tables:
+    if INCOMING.removeprefix("warehouse.") in tables:
         connection.execute(f"DROP TABLE {INCOMING}")
     if current == VERSION:
-        return
+        return False
     with transaction(connection):
         connection.execute(_VERSION_TABLE)
         for version in range(current + 1, VERSION + 1):
+            if version == 1:
+                create_products(connection, "warehouse.products")
             connection.execute(_MIGRATIONS[version])
             connection.execute(
                 "INSERT INTO warehouse.schema_version VALUES ($1, $2)", [version, utc_now()]
             )
-    connection.execute("CHECKPOINT warehouse")  # A copy of the file alone has the tables, too.
-
-
-def table_names(connection: duckdb.DuckDBPyConnection) -> set[str]:
-    """Return the names of the tables of the attached warehouse."""
-    return {table for (table,) in connection.execute(_TABLES).fetchall()}
+    if not is_lake(connection):
+        connection.execute("CHECKPOINT warehouse")  # A copy of the file alone has the tables, too.
+    return True
 
 
 def _known_version(tables: set[str], connection: duckdb.DuckDBPyConnection) -> int:

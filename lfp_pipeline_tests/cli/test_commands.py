@@ -7,7 +7,7 @@ from random import Random
 import pytest
 from dagster import DagsterInstance
 
-from lfp_pipeline.warehouse.writer_lock import WriterLock
+from lfp_pipeline.warehouse.file_lock import FileWriterLock
 from testing.dagster_project import LEDGER, NAME_COUNTS, NO_SKU, PRODUCTS, drop, query
 from testing.expected_tables import File, expected_name_counts, expected_products
 from testing.shell import Shell, finish, job
@@ -71,7 +71,7 @@ def test_a_wrong_setting_is_refused_in_a_few_lines(shell: Shell) -> None:
 def test_a_run_waits_for_a_writing_run(shell: Shell) -> None:
     shell.drop(A)
     database = shell.data / "products.duckdb"
-    with WriterLock(database, wait_seconds=0).held("testing", getLogger(__name__)):
+    with FileWriterLock(database, wait_seconds=0).held("testing", getLogger(__name__)):
         process = shell.start(*job("ingest_products", A.key))
         while not list(shell.data.glob("raw/*/*.json")):
             assert process.poll() is None, finish(process)

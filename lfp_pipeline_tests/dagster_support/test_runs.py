@@ -12,7 +12,7 @@ import pytest
 
 from lfp_pipeline.common.project_folder import TEMPLATES
 from lfp_pipeline.dagster_support.runs import fail_dead_runs, files_tag
-from lfp_pipeline.warehouse.writer_lock import WriterLock
+from lfp_pipeline.warehouse.file_lock import FileWriterLock
 from testing.dagster_project import Project, drop
 from testing.engine import LOG
 from testing.expected_tables import File
@@ -54,7 +54,7 @@ def test_an_instance_fails_only_its_own_dead_runs(shell: Shell, home: Path) -> N
     shell.drop(A)
     database = shell.data / "products.duckdb"
     marks = shell.data / "work" / "runs"
-    with WriterLock(database, 0).held("testing", LOG):
+    with FileWriterLock(database, 0).held("testing", LOG):
         process = shell.start(*job("ingest_inbox"))
         until(lambda: len(list(marks.glob("*.run"))) == 1)
         (mark,) = marks.glob("*.run")

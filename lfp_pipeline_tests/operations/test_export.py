@@ -18,7 +18,7 @@ from lfp_pipeline.errors import OperationRefusedError, WarehouseBusyError
 from lfp_pipeline.operations import export
 from lfp_pipeline.operations.export import export_tables
 from lfp_pipeline.sources.local_file import LocalFile
-from lfp_pipeline.warehouse.schema import table_names
+from lfp_pipeline.warehouse.schema import tables_in_use
 from testing.dagster_project import Project, query
 from testing.engine import LOG, engine_at, land, tables
 from testing.expected_tables import File
@@ -318,7 +318,7 @@ def test_a_database_has_all_tables_and_older_versions_of_duckdb_can_read_it(engi
     with engine.warehouse.session("a test", LOG) as connection:
         expected = {
             name: sorted(connection.execute(f"FROM warehouse.{name}").fetchall())
-            for name in table_names(connection)
+            for name in tables_in_use(connection)
         }
     assert copied | {"operations": expected["operations"]} == expected  # It records this export.
     assert "1.5" in version

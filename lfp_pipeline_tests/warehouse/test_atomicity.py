@@ -71,7 +71,7 @@ class Breaking:
 def attached(
     engine: Engine, delivery: Delivery
 ) -> Iterator[tuple[duckdb.DuckDBPyConnection, list[StagedDelivery]]]:
-    with reading(delivery, engine.settings, threads=1) as (read, connection):
+    with reading(delivery, engine.settings, engine.warehouse, threads=1) as (read, connection):
         stage_single(connection, taken=True)
         with engine.warehouse.attached(connection, "testing", LOG):
             read_with = Conditions.of(ReadOptions.of(engine.settings), delivery.text_format)

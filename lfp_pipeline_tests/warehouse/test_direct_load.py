@@ -92,7 +92,7 @@ def test_a_file_that_crashed_its_reader_is_not_loaded_directly(
 def test_the_next_writer_drops_the_table_of_a_killed_load(engine: Engine):
     engine.ingest(land(engine, FILE), LOG)
     with engine.warehouse.session("testing", LOG) as connection:
-        connection.execute(create_products(INCOMING))
+        create_products(connection, INCOMING)
         connection.execute(f"INSERT INTO {INCOMING} FROM warehouse.products")
     with engine.warehouse.session("testing", LOG) as connection:
         found = connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()
@@ -170,11 +170,10 @@ def failing_checkpoint(
     checkpoint: Callable[..., None],
     holder: duckdb.DuckDBPyConnection,
     _: duckdb.DuckDBPyConnection,
-    name: str,
     log: logging.Logger,
 ) -> None:
     """Fail as a checkpoint of a database that is not attached does."""
-    checkpoint(holder, name, log)
+    checkpoint(holder, log)
 
 
 @pytest.mark.skipif(duckdb.__version__ < "2", reason="DuckDB 1 does not notice it")

@@ -5,14 +5,13 @@ from pathlib import Path
 from random import Random
 from typing import Never
 
-import duckdb
 import pytest
 
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.ingest import batch_merge
 from lfp_pipeline.model.ledger_entry import LedgerEntry, RowCounts
 from lfp_pipeline.warehouse import redelivery, schema
-from testing.engine import LOG, assert_invariants_hold, engine_at, land, tables
+from testing.engine import LOG, assert_invariants_hold, editing, engine_at, land, tables
 from testing.expected_tables import File, expected_row_counts
 from testing.random_files import random_files
 
@@ -86,7 +85,7 @@ def test_bytes_are_read_again_where_the_ledger_has_no_fingerprint(
         with engine.warehouse.session("testing", LOG):
             pass
     ingest(engine, FILE)
-    with duckdb.connect(engine.settings.database_path) as connection:
+    with editing(engine) as connection:
         connection.execute("UPDATE deliveries SET read_with = NULL")
     with monkeypatch.context() as context:
         read_nothing(context)

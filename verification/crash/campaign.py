@@ -19,7 +19,7 @@ from typing import Any
 
 import duckdb
 
-from lfp_pipeline.warehouse.writer_lock import WriterLock
+from lfp_pipeline.warehouse.file_lock import FileWriterLock
 from testing.dagster_project import drop
 from testing.engine import LOG, TABLES, engine_at, tables_of
 from testing.expected_tables import File
@@ -278,7 +278,7 @@ class DataFolder:
     def _tables(self) -> Mapping[str, list[tuple[Any, ...]]]:
         """Return all tables, read under the writer lock; empty ones where there are none yet."""
         warehouse = self._engine.warehouse
-        with WriterLock(warehouse.path, HANG_SECONDS).held("checking", LOG):
+        with FileWriterLock(warehouse.path, HANG_SECONDS).held("checking", LOG):
             if not warehouse.path.exists():
                 return dict(_NO_TABLES)
             with duckdb.connect(warehouse.path, read_only=True) as connection:

@@ -23,7 +23,7 @@ from lfp_pipeline.ingest import ingest
 from lfp_pipeline.raw_zone.desired_state import DesiredStates
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.warehouse import duckdb_file
-from lfp_pipeline.warehouse.writer_lock import WriterLock
+from lfp_pipeline.warehouse.file_lock import FileWriterLock
 
 
 class Step(StrEnum):
@@ -93,7 +93,7 @@ class Steps:
     @contextmanager
     def watched(self) -> Iterator[None]:
         """Count all steps of this process in the block."""
-        connect, held = duckdb.connect, WriterLock.held
+        connect, held = duckdb.connect, FileWriterLock.held
 
         @wraps(connect)
         def connected(*arguments: Any, **options: Any) -> _Connection:  # noqa: ANN401
@@ -108,7 +108,7 @@ class Steps:
 
         with ExitStack() as patches:
             patches.enter_context(patch.object(duckdb, "connect", connected))
-            patches.enter_context(patch.object(WriterLock, "held", locked))
+            patches.enter_context(patch.object(FileWriterLock, "held", locked))
             for owner, name, step in [
                 (dg.DagsterInstance, "add_dynamic_partitions", Step.SUBMIT),
                 (dg.DagsterInstance, "create_run_for_job", Step.SUBMIT),

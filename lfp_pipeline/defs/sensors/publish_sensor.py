@@ -32,7 +32,7 @@ def build_publish_sensor(interval_seconds: int) -> dg.SensorDefinition:
         context: dg.SensorEvaluationContext, engine: dg.ResourceParam[Engine]
     ) -> dg.RunRequest | dg.SkipReason:
         if not engine.published.is_stale:
-            return dg.SkipReason("The published copy is up to date.")
+            return dg.SkipReason(f"{engine.published.source.capitalize()} is up to date.")
         if not engine.published.is_within_budget(_RUN_SECONDS):
             return dg.SkipReason("The tables are newer than the published copy; not due yet.")
         fail_dead_runs(engine, context.instance, context.log)

@@ -1,0 +1,367 @@
+"""A warehouse in a DuckLake: its catalog is in PostgreSQL, its files are in a folder or a bucket.
+
+Each database is a schema of the lake, `v_` and a number. The schema `main` has views on the tables
+of the live one, for readers, and the view `lfp_schema`, which names it. So a rebuild makes another
+schema, and replaces these views and drops the old schema in one transaction.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+from uuid import uuid4
+
+import duckdb
+from pydantic import SecretStr
+
+from lfp_pipeline.common.duckdb_tools import transaction
+from lfp_pipeline.errors import (
+    CatalogUnreachableError,
+    LfpError,
+    OperationRefusedError,
+    user_message,
+)
+from lfp_pipeline.hosts.postgres import connect, place_of
+from lfp_pipeline.settings import Settings
+from lfp_pipeline.warehouse.backend import Backend
+from lfp_pipeline.warehouse.catalog_lock import CatalogLock, Hold, SharedHold
+from lfp_pipeline.warehouse.lake_catalog import POINTER, Snapshot, newest_snapshot, pointer_view
+from lfp_pipeline.warehouse.lake_commits import read_commits, write_commits
+from lfp_pipeline.warehouse.lake_connection import (
+    CONFIG,
+    attach_lake,
+    data_path,
+    is_unreachable,
+    load_extensions,
+)
+from lfp_pipeline.warehouse.ledger import write_count
+from lfp_pipeline.warehouse.schema import (
+    database_id,
+    migrate,
+    renew_database_id,
+    require_present_schema,
+    schema_in_use,
+    tables_in_use,
+    use_schema,
+)
+
+_LOG = logging.getLogger(__name__)
+
+_SIZE = """
+SELECT coalesce(sum(file_size_bytes), 0)::bigint FROM (
+    SELECT file_size_bytes FROM lfp_lake.ducklake_data_file
+    UNION ALL SELECT file_size_bytes FROM lfp_lake.ducklake_delete_file
+) AS files
+"""
+
+# A living rebuild holds the lock of its schema.
+_TRY_MARK = "SELECT pg_try_advisory_lock(hashtextextended(%(schema)s, 1))"
+_RELEASE_MARK = "SELECT pg_advisory_unlock(hashtextextended(%(schema)s, 1))"
+
+
+@dataclass(frozen=True)
+class Lake(Backend):
+    """A lake, and how long to wait for it. `Backend` documents most methods.
+
+    Attributes:
+        url: the database of the catalog.
+        place: the folder or the prefix in a bucket that has the files.
+        writer_wait_seconds: the longest wait for another run of this program.
+        config: DuckDB's settings for new connections: threads, memory, spill.
+        is_read_only: whether sessions only read, and refuse a lake without tables.
+        schema: the schema of a shadow; None: the live one.
+        hold: the writer lock while this process has it.
+        outer: of a shadow, the hold of its lake.
+    """
+
+    url: SecretStr
+    place: str
+    writer_wait_seconds: float
+    config: Mapping[str, Any] = field(default_factory=dict)
+    is_read_only: bool = False
+    schema: str | None = None
+    hold: SharedHold = field(default_factory=SharedHold, compare=False, repr=False)
+    outer: SharedHold | None = field(default=None, compare=False, repr=False)
+
+    @classmethod
+    def of(cls, settings: Settings, *, read_only: bool = False) -> Self:
+        """Return the lake of these settings, which have a catalog."""
+        assert settings.catalog is not None  # noqa: S101 (for the types)
+        return cls(
+            settings.catalog,
+            settings.lake_place,
+            settings.writer_wait_seconds,
+            settings.duckdb_config,
+            is_read_only=read_only,
+        )
+
+    @property
+    def location(self) -> str:
+        return f"the lake in {self.place}, with its catalog at {place_of(self.url)}"
+
+    @property
+    def exists(self) -> bool:
+        return self.is_shadow or self._live is not None
+
+    @property
+    def is_corrupt(self) -> bool:
+        return False  # Its catalog is a database, and says so itself.
+
+    @property
+    def is_shadow(self) -> bool:
+        return self.schema is not None
+
+    @property
+    def keeps_row_order(self) -> bool:
+        return False  # Several threads write files of their own.
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of the files of all snapshots that are kept."""
+        if self._live is None:
+            return 0
+        with closing(connect(self.url, "lfp size")) as connection:
+            ((size,),) = connection.execute(_SIZE).fetchall()
+            return int(str(size))
+
+    @property
+    def folders(self) -> Sequence[str]:
+        return (self.place,)
+
+    @property
+    def lock(self) -> CatalogLock:
+        return CatalogLock(
+            self.url, data_path(self.place), self.writer_wait_seconds, self.hold, self.outer
+        )
+
+    def cached_id(self) -> str | None:
+        snapshot = None if self.is_shadow else self._live
+        return snapshot.database_id if snapshot else None
+
+    def waiting(self, seconds: float) -> Self:
+        return replace(self, writer_wait_seconds=seconds)
+
+    def connect(self, config: Mapping[str, Any] | None = None) -> duckdb.DuckDBPyConnection:
+        connection = duckdb.connect(
+            config={**(self.config if config is None else config), **CONFIG}
+        )
+        try:
+            self._prepare(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    @contextmanager
+    def attached(
+        self, connection: duckdb.DuckDBPyConnection, purpose: str, log: logging.Logger
+    ) -> Iterator[None]:
+        if self.is_read_only:
+            self._require_tables()
+            self._prepare(connection)
+            require_present_schema(connection)
+            yield
+            return
+        with self.lock.held(purpose, log) as hold, self._attached(connection, hold, log):
+            yield
+
+    @contextmanager
+    def session(self, purpose: str, log: logging.Logger) -> Iterator[duckdb.DuckDBPyConnection]:
+        if self.is_read_only:
+            self._require_tables()
+        with (
+            self.connect() as connection,
+            self.attached(connection, purpose, log),
+        ):
+            yield connection
+
+    @contextmanager
+    def locked_session(self, log: logging.Logger) -> Iterator[duckdb.DuckDBPyConnection]:
+        hold = self.hold.hold
+        assert hold is not None, "the writer lock is not held"  # noqa: S101
+        with self.connect() as connection, self._attached(connection, hold, log):
+            yield connection
+
+    @contextmanager
+    def read_session(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        with replace(self, is_read_only=True).connect() as connection:
+            self.use_tables(connection)
+            yield connection
+
+    def use_tables(self, connection: duckdb.DuckDBPyConnection) -> None:
+        connection.execute(f"USE warehouse.{schema_in_use(connection)}")
+
+    @contextmanager
+    def attached_read_only(
+        self, connection: duckdb.DuckDBPyConnection, name: str
+    ) -> Iterator[None]:
+        snapshot = self._live
+        schema = self.schema or (snapshot and snapshot.live)
+        if snapshot is None or schema is None:
+            msg = f"{self.location}: there are no tables"
+            raise duckdb.CatalogException(msg)
+        _attach(connection, self, name, uuid4().hex, snapshot)
+        ((before,),) = connection.execute("SELECT current_setting('search_path')").fetchall()
+        connection.execute(f"SET search_path = '{before},{name}.{schema}'")
+        try:
+            yield
+        finally:
+            connection.execute(f"SET search_path = '{before}'")
+            connection.execute(f"DETACH {name}")
+
+    def flush(self, connection: duckdb.DuckDBPyConnection) -> None:
+        pass  # Each commit is where readers find it.
+
+    @contextmanager
+    def shadow(self) -> Iterator[Self]:
+        """Yield an empty warehouse in another schema; the next writer removes what is left."""
+        schema = _new_schema()
+        with closing(connect(self.url, "lfp rebuild")) as mark:
+            mark.execute(_TRY_MARK, {"schema": schema})
+            yield replace(self, schema=schema, hold=SharedHold(), outer=self.hold)
+        with suppress(LfpError, duckdb.Error), self.waiting(0).session("removing a shadow", _LOG):
+            pass
+
+    def swap_in(self, shadow: Self) -> None:
+        """Replace the views by those of a shadow, and drop the old schema, in one commit."""
+        assert shadow.schema is not None  # noqa: S101 (for the types)
+        with self.locked_session(_LOG) as connection:
+            old = schema_in_use(connection)
+            use_schema(connection, shadow.schema)
+            _show_to_readers(connection, shadow.schema, old)
+
+    def move_aside(self, name: str, log: logging.Logger) -> None:
+        log.warning("Snapshots keep the former tables until `lfp maintain` removes them (%s)", name)
+
+    @property
+    def _live(self) -> Snapshot | None:
+        """The newest snapshot, if the lake has tables."""
+        with closing(connect(self.url, "lfp reader")) as connection:
+            snapshot = newest_snapshot(connection)
+        return snapshot if snapshot and snapshot.live else None
+
+    def _require_tables(self) -> None:
+        if not self.exists:
+            msg = f"There are no tables in {self.location}. Run `lfp ingest` first."
+            raise OperationRefusedError(msg)
+
+    def _prepare(self, connection: duckdb.DuckDBPyConnection) -> str:
+        """Attach the lake, unless the connection has it, and return the connection's token."""
+        ((token,),) = connection.execute("SELECT getvariable('lfp_token')").fetchall()
+        if token is not None:
+            return str(token)
+        load_extensions(connection, data_path(self.place))
+        token = f"lfp {uuid4().hex}"
+        snapshot = self._live if self.is_read_only else None
+        if not self.is_read_only or snapshot is not None:
+            _attach(connection, self, "warehouse", token, snapshot)
+            if snapshot is not None and snapshot.live is not None:
+                use_schema(connection, self.schema or snapshot.live)
+        connection.execute(f"SET VARIABLE lfp_token = '{token}'")
+        return token
+
+    @contextmanager
+    def _attached(
+        self, connection: duckdb.DuckDBPyConnection, hold: Hold, log: logging.Logger
+    ) -> Iterator[None]:
+        token = self._prepare(connection)
+        with _naming_failures(self.url), hold.admitting(token):
+            self._open(connection, hold, log)
+            yield
+            self._note_commits(connection, log)
+
+    def _open(self, connection: duckdb.DuckDBPyConnection, hold: Hold, log: logging.Logger) -> None:
+        """Use the schema, with present tables; remove what killed processes have left."""
+        state = hold.state()
+        schema = self.schema or state.live or _new_schema()
+        for other in set(state.schemas) - {schema, state.live}:
+            if _is_abandoned(hold, other):
+                log.info("Removing the tables in %s, left by a process that was killed", other)
+                connection.execute(f"DROP SCHEMA warehouse.{other} CASCADE")
+        if schema not in state.schemas:
+            connection.execute(f"CREATE SCHEMA warehouse.{schema}")
+        use_schema(connection, schema)
+        is_changed = migrate(connection)
+        if not self.is_shadow:
+            if is_changed or state.live is None:
+                _show_to_readers(connection, schema)
+            self._detect_lost_commits(connection, schema, log)
+
+    def _detect_lost_commits(
+        self, connection: duckdb.DuckDBPyConnection, schema: str, log: logging.Logger
+    ) -> None:
+        """Give the database another id if it has lost commits, as an older copy has.
+
+        With another id, no status note counts, and the next run merges again what was lost.
+        """
+        known_id, known_count = read_commits(connection, self.place)
+        if known_id == database_id(connection) and write_count(connection) < known_count:
+            loss = (
+                "%s has lost what was committed last: its ledger was written %d times, and had "
+                "been %d times. An older copy of PostgreSQL's database was put back. Run `lfp "
+                "ingest`, which merges what is missing from the raw zone."
+            )
+            log.warning(loss, self.location, write_count(connection), known_count)
+            renew_database_id(connection)
+            _show_to_readers(connection, schema)
+
+    def _note_commits(self, connection: duckdb.DuckDBPyConnection, log: logging.Logger) -> None:
+        """Note beside the files how often the ledger was written; a failure does no harm now."""
+        if self.is_shadow:
+            return
+        try:
+            write_commits(connection, self.place, database_id(connection), write_count(connection))
+        except duckdb.Error as error:
+            log.warning("The number of commits could not be noted: %s", user_message(error))
+
+
+def _new_schema() -> str:
+    return f"v_{uuid4().hex[:12]}"
+
+
+def _is_abandoned(hold: Hold, schema: str) -> bool:
+    """Return whether no living process builds the tables in a schema."""
+    this = {"schema": schema}
+    ((is_free,),) = hold.connection.execute(_TRY_MARK, this).fetchall()
+    if is_free:
+        hold.connection.execute(_RELEASE_MARK, this)
+    return bool(is_free)
+
+
+def _show_to_readers(connection: duckdb.DuckDBPyConnection, schema: str, *former: str) -> None:
+    """Let readers see the tables of a schema, and drop a former one, in one commit."""
+    with transaction(connection):
+        for table in sorted(tables_in_use(connection)):
+            connection.execute(
+                f"CREATE OR REPLACE VIEW warehouse.main.{table} AS SELECT * FROM {schema}.{table}"
+            )
+        pointer = pointer_view(schema, database_id(connection))
+        connection.execute(f"CREATE OR REPLACE VIEW warehouse.main.{POINTER} AS {pointer}")
+        for old in former:
+            connection.execute(f"DROP SCHEMA warehouse.{old} CASCADE")
+
+
+def _attach(
+    connection: duckdb.DuckDBPyConnection,
+    lake: Lake,
+    name: str,
+    token: str,
+    snapshot: Snapshot | None,
+) -> None:
+    options = ["CREATE_IF_NOT_EXISTS false"]
+    if snapshot is not None:
+        options += ["READ_ONLY", f"SNAPSHOT_VERSION {snapshot.number}"]
+    attach_lake(connection, lake.url, data_path(lake.place), name, token, *options)
+
+
+@contextmanager
+def _naming_failures(url: SecretStr) -> Iterator[None]:
+    """Raise a CatalogUnreachableError for DuckDB's errors about PostgreSQL in the block."""
+    try:
+        yield
+    except duckdb.Error as error:
+        if is_unreachable(error):
+            msg = f"The catalog at {place_of(url)} cannot be reached any more. Check that it runs."
+            raise CatalogUnreachableError(msg) from None
+        raise

@@ -1,0 +1,225 @@
+"""The catalog of the lake in PostgreSQL: what it must have, and its state in one query.
+
+    lfp.lake_identity      the id of the catalog, and the version of these tables
+    lfp.writer             the process that may commit: its token, and what it does
+    lfp.waiting_writer     the processes that wait for the writer lock
+    lfp_lake               the tables of DuckLake
+
+The fence: a trigger refuses each commit of a connection whose `application_name` is not the token
+in `lfp.writer`. It locks that row, so a commit in flight ends before another process takes over,
+and a commit that began earlier and goes on later fails. Without the fence, a process that has lost
+its lock, and does not know it, could commit beside its successor.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lfp_pipeline.errors import WarehouseInconsistentError
+
+if TYPE_CHECKING:
+    import psycopg
+
+VERSION = 1
+"""The version of the tables in the schema lfp that belong to the lake."""
+
+DUCKLAKE_VERSION = "1.0"
+"""The version of DuckLake's tables that this program is made for."""
+
+FENCE_ERROR = "lfp_fence"
+"""The beginning of the message with which the fence refuses a commit."""
+
+POINTER = "lfp_schema"
+"""A view of the lake in the schema main: the live schema, and the id of the database."""
+
+_FENCE_BODY = f"""
+DECLARE holder text;
+BEGIN
+    SELECT token INTO holder FROM lfp.writer FOR SHARE;
+    IF holder IS DISTINCT FROM current_setting('application_name') THEN
+        RAISE EXCEPTION '{FENCE_ERROR}: another writer has the lock of this catalog';
+    END IF;
+    RETURN NULL;
+END
+"""
+
+CREATE_SCHEMAS = "CREATE SCHEMA IF NOT EXISTS lfp; CREATE SCHEMA IF NOT EXISTS lfp_lake"
+
+CREATE_TABLES = """
+CREATE TABLE IF NOT EXISTS lfp.lake_identity (
+    only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    catalog_id uuid NOT NULL DEFAULT gen_random_uuid(),
+    version integer NOT NULL
+);
+CREATE TABLE IF NOT EXISTS lfp.writer (
+    only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    token text NOT NULL DEFAULT '',
+    backend integer,
+    purpose text,
+    pid bigint,
+    host text,
+    since timestamptz
+);
+CREATE TABLE IF NOT EXISTS lfp.waiting_writer (
+    backend integer NOT NULL,
+    purpose text NOT NULL,
+    pid bigint NOT NULL,
+    host text NOT NULL,
+    since timestamptz NOT NULL
+);
+INSERT INTO lfp.lake_identity (version) VALUES ({version}) ON CONFLICT DO NOTHING;
+INSERT INTO lfp.writer DEFAULT VALUES ON CONFLICT DO NOTHING;
+""".replace("{version}", str(VERSION))
+
+CREATE_FENCE = f"""
+CREATE OR REPLACE FUNCTION lfp.fence() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = lfp AS $${_FENCE_BODY}$$;
+CREATE OR REPLACE TRIGGER lfp_fence BEFORE INSERT OR DELETE ON lfp_lake.ducklake_snapshot
+FOR EACH STATEMENT EXECUTE FUNCTION lfp.fence();
+ALTER TABLE lfp_lake.ducklake_snapshot ENABLE ALWAYS TRIGGER lfp_fence;
+"""
+
+GRANTS_FOR_READERS = """
+GRANT USAGE ON SCHEMA lfp_lake TO {role};
+GRANT SELECT ON ALL TABLES IN SCHEMA lfp_lake TO {role};
+ALTER DEFAULT PRIVILEGES IN SCHEMA lfp_lake GRANT SELECT ON TABLES TO {role};
+"""
+"""All that a role needs to read the tables, besides read access to the files."""
+
+_IS_PREPARED = "SELECT to_regclass('lfp.writer'), to_regclass('lfp_lake.ducklake_snapshot')"
+
+# A trigger for each statement has a type without bit 0; its other bits: 1 before, 2 insert,
+# 3 delete.
+_STATE = f"""
+SELECT
+    (SELECT count(*) FROM pg_trigger
+        JOIN pg_proc ON pg_proc.oid = tgfoid JOIN pg_namespace ON pg_namespace.oid = pronamespace
+        WHERE tgrelid = 'lfp_lake.ducklake_snapshot'::regclass AND tgname = 'lfp_fence'
+            AND tgenabled = 'A' AND tgtype = 2 + 4 + 8
+            AND nspname = 'lfp' AND proname = 'fence' AND prosrc = %(body)s),
+    (SELECT value FROM lfp_lake.ducklake_metadata WHERE key = 'version' AND scope IS NULL),
+    (SELECT value FROM lfp_lake.ducklake_metadata WHERE key = 'data_path' AND scope IS NULL),
+    (SELECT version FROM lfp.lake_identity),
+    (SELECT catalog_id::text FROM lfp.lake_identity),
+    (SELECT array_agg(schema_name ORDER BY schema_id) FROM lfp_lake.ducklake_schema
+        WHERE end_snapshot IS NULL AND schema_name <> 'main'),
+    (SELECT sql FROM lfp_lake.ducklake_view
+        WHERE end_snapshot IS NULL AND view_name = '{POINTER}')
+"""
+
+_SNAPSHOT = f"""
+SELECT snapshot_id, extract(epoch FROM snapshot_time)::float8,
+    (SELECT sql FROM lfp_lake.ducklake_view
+        WHERE view_name = '{POINTER}' AND begin_snapshot <= snapshot_id
+            AND (end_snapshot > snapshot_id OR end_snapshot IS NULL))
+FROM lfp_lake.ducklake_snapshot ORDER BY snapshot_id DESC LIMIT 1
+"""
+
+_POINTER_SQL = re.compile(r"'(v_[0-9a-f]+)' AS .*'([^']+)' AS ", re.DOTALL)
+
+_INIT = "Run `lfp cluster init`, which creates what is missing."
+
+
+@dataclass(frozen=True)
+class LakeState:
+    """The state of a catalog, under the writer lock.
+
+    Attributes:
+        schemas: the schemas with tables, the oldest first; but for the live one, a rebuild makes
+            them, or has left them.
+        live: the schema in use; None: there is no database yet.
+        database_id: the id of the database.
+    """
+
+    schemas: tuple[str, ...]
+    live: str | None
+    database_id: str | None
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A snapshot of the lake.
+
+    Attributes:
+        number: DuckLake's number of it.
+        taken_at: its time, in seconds since the epoch.
+        live: the schema in use; None: there is no database yet.
+        database_id: the id of the database.
+    """
+
+    number: int
+    taken_at: float
+    live: str | None
+    database_id: str | None
+
+
+def pointer_view(schema: str, database_id: str) -> str:
+    """Return the query of the view that names the live schema."""
+    return f"SELECT '{schema}' AS schema_name, '{database_id}' AS database_id"
+
+
+def verified_state(connection: "psycopg.Connection[Any]", place: str, data_path: str) -> LakeState:
+    """Return the state of the catalog, and verify that a commit is safe.
+
+    Args:
+        place: the catalog, for people.
+        data_path: where the files must be, by the settings.
+
+    Raises:
+        WarehouseInconsistentError: the catalog is not what this program needs.
+    """
+    if None in _only_row(connection, _IS_PREPARED):
+        msg = f"The catalog at {place} has no tables for the lake. {_INIT}"
+        raise WarehouseInconsistentError(msg)
+    fences, ducklake, path, version, _, schemas, pointer = _only_row(
+        connection, _STATE, {"body": _FENCE_BODY}
+    )
+    if ducklake != DUCKLAKE_VERSION or version != VERSION:
+        msg = (
+            f"The catalog at {place} has version {ducklake} of DuckLake's tables and {version} of "
+            f"ours; this program works with {DUCKLAKE_VERSION} and {VERSION}. Use the version of "
+            "lfp_pipeline that made it."
+        )
+        raise WarehouseInconsistentError(msg)
+    if not fences:
+        msg = (
+            f"The fence of the catalog at {place} (the trigger lfp_fence on "
+            f"lfp_lake.ducklake_snapshot) is missing, disabled or changed. {_INIT}"
+        )
+        raise WarehouseInconsistentError(msg)
+    if path.rstrip("/") != data_path.rstrip("/"):
+        msg = (
+            f"The catalog at {place} has its files in {path.rstrip('/')}, and not in {data_path}. "
+            "Correct the setting LFP_LAKE or LFP_CATALOG."
+        )
+        raise WarehouseInconsistentError(msg)
+    return LakeState(tuple(schemas or ()), *_pointed_at(pointer))
+
+
+def newest_snapshot(connection: "psycopg.Connection[Any]") -> Snapshot | None:
+    """Return the newest snapshot; None: the catalog has none. Needs the grants of readers only."""
+    (table,) = _only_row(connection, "SELECT to_regclass('lfp_lake.ducklake_snapshot')")
+    if table is None:
+        return None
+    found = connection.execute(_SNAPSHOT).fetchone()
+    if found is None:
+        return None
+    number, taken_at, pointer = found
+    return Snapshot(number, taken_at, *_pointed_at(pointer))
+
+
+def catalog_id(connection: "psycopg.Connection[Any]") -> str:
+    """Return the id of the catalog."""
+    return str(_only_row(connection, "SELECT catalog_id FROM lfp.lake_identity")[0])
+
+
+def _pointed_at(sql: str | None) -> tuple[str | None, str | None]:
+    found = _POINTER_SQL.search(sql or "")
+    return (found[1], found[2]) if found else (None, None)
+
+
+def _only_row(
+    connection: "psycopg.Connection[Any]", statement: str, values: dict[str, object] | None = None
+) -> tuple[Any, ...]:
+    (row,) = connection.execute(statement, values).fetchall()
+    return tuple(row)

@@ -1,0 +1,375 @@
+"""The lake: one fenced writer, on a real PostgreSQL; a writer that has lost its lock is refused."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+from threading import Event, Thread
+
+import duckdb
+import pytest
+from pydantic import SecretStr
+
+from lfp_pipeline.engine import Engine
+from lfp_pipeline.errors import (
+    CatalogUnreachableError,
+    OperationRefusedError,
+    WarehouseBusyError,
+    WarehouseInconsistentError,
+)
+from lfp_pipeline.settings import Settings
+from testing.engine import LOG, engine_at, land, tables
+from testing.expected_tables import File, assert_tables_match
+from testing.lakes import new_lake
+from testing.postgres import PostgresServer
+from testing.processes import finish, start
+
+psycopg = pytest.importorskip("psycopg")
+pytest.importorskip("duckdb_extension_ducklake")
+
+from lfp_pipeline.hosts.postgres import connect  # noqa: E402
+from lfp_pipeline.warehouse import lake_catalog, lake_connection  # noqa: E402
+from lfp_pipeline.warehouse.lake import Lake  # noqa: E402
+from lfp_pipeline.warehouse.lake_setup import create_lake_tables  # noqa: E402
+
+FILE = File("a.csv", 1, (("s1", "Ann", ""), ("s2", "Bob", "x")))
+OTHER = File("b.csv", 2, (("s1", "Ann", "new"), ("s3", "Cid", "")))
+
+_LOCK_BACKEND = "SELECT backend FROM lfp.writer"
+_NO_FENCE = """
+CREATE OR REPLACE FUNCTION lfp.fence() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'
+"""
+_INSERT = "INSERT INTO warehouse.name_counts VALUES ('Ann', 1)"
+
+
+@pytest.fixture
+def engine(tmp_path: Path, postgres: PostgresServer) -> Engine:
+    new_lake(tmp_path, postgres)
+    return engine_at(tmp_path)
+
+
+@pytest.fixture
+def lake(engine: Engine) -> Lake:
+    assert isinstance(engine.warehouse, Lake)
+    with engine.warehouse.session("creating the tables", LOG):
+        pass
+    return engine.warehouse
+
+
+@pytest.fixture
+def catalog(engine: Engine) -> Iterator["psycopg.Connection"]:
+    assert engine.settings.catalog is not None
+    with closing(connect(engine.settings.catalog, "test")) as connection:
+        yield connection
+
+
+def cut_lock_connection(catalog: "psycopg.Connection") -> None:
+    catalog.execute(f"SELECT pg_terminate_backend(({_LOCK_BACKEND}))")
+
+
+def names(lake: Lake) -> list[tuple[str, int]]:
+    with lake.read_session() as connection:
+        return connection.execute("SELECT * FROM name_counts").fetchall()
+
+
+def act_as_zombie(lake: Lake, catalog: "psycopg.Connection", *, begins_before: bool) -> None:
+    """Lose the lock in a session, have another process write, and then commit the same row."""
+    with lake.session("merging", LOG) as zombie:
+        if begins_before:
+            zombie.begin()
+            zombie.execute(_INSERT)
+        cut_lock_connection(catalog)
+        with Lake(lake.url, lake.place, 10).session("merging elsewhere", LOG) as successor:
+            successor.execute(_INSERT)
+        if begins_before:
+            zombie.commit()
+        else:
+            zombie.execute(_INSERT)
+
+
+@pytest.mark.parametrize("begins_before", [True, False], ids=["before", "after"])
+def test_a_writer_that_has_lost_its_lock_is_refused(
+    lake: Lake, catalog: "psycopg.Connection", begins_before: bool
+) -> None:
+    with pytest.raises(WarehouseBusyError, match="was lost while merging"):
+        act_as_zombie(lake, catalog, begins_before=begins_before)
+    assert names(lake) == [("Ann", 1)]
+
+
+def test_a_writer_that_has_lost_its_lock_is_refused_though_the_next_one_has_ended_without_commit(
+    lake: Lake, catalog: "psycopg.Connection"
+) -> None:
+    def act() -> None:
+        with lake.session("merging", LOG) as zombie:
+            zombie.begin()
+            zombie.execute(_INSERT)
+            cut_lock_connection(catalog)
+            names_of_session(Lake(lake.url, lake.place, 10))
+            zombie.commit()
+
+    with pytest.raises(WarehouseBusyError):
+        act()
+    assert names(lake) == []
+
+
+@pytest.mark.parametrize("begins_before", [True, False], ids=["before", "after"])
+def test_without_the_fence_such_a_writer_repeats_rows(
+    lake: Lake,
+    catalog: "psycopg.Connection",
+    monkeypatch: pytest.MonkeyPatch,
+    begins_before: bool,
+) -> None:
+    """The tests above can fail: a lock and a token alone do not suffice."""
+    catalog.execute("ALTER TABLE lfp_lake.ducklake_snapshot DISABLE TRIGGER lfp_fence")
+    with pytest.raises(WarehouseInconsistentError, match="The fence of the catalog"):
+        names_of_session(lake)
+    unverified = vars(lake_catalog)["_STATE"].replace("tgenabled = 'A'", "true")
+    monkeypatch.setattr(lake_catalog, "_STATE", unverified)
+    monkeypatch.setattr(lake_connection, "_SETTINGS", ())  # DuckLake tries again, as by default.
+    with pytest.raises(WarehouseBusyError):  # Only at the end of the session.
+        act_as_zombie(lake, catalog, begins_before=begins_before)
+    assert names(lake) == [("Ann", 1), ("Ann", 1)]
+
+
+def names_of_session(lake: Lake) -> None:
+    with lake.session("testing", LOG):
+        pass
+
+
+def test_a_takeover_waits_for_a_commit_in_flight(lake: Lake, catalog: "psycopg.Connection") -> None:
+    with ExitStack() as stack:
+        stack.enter_context(pytest.raises(WarehouseBusyError))
+        stack.enter_context(lake.session("merging", LOG))
+        token = catalog.execute("SELECT token FROM lfp.writer").fetchone()
+        assert token is not None
+        in_flight = connect(lake.url, str(token[0]), transaction=True)
+        in_flight.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        in_flight.execute(
+            "INSERT INTO lfp_lake.ducklake_snapshot "
+            "SELECT max(snapshot_id) + 1, now(), max(schema_version), max(next_catalog_id), "
+            "max(next_file_id) FROM lfp_lake.ducklake_snapshot"
+        )
+        cut_lock_connection(catalog)
+        has_taken_over = Event()
+
+        def take_over() -> None:
+            with Lake(lake.url, lake.place, 10).lock.held("merging elsewhere", LOG):
+                has_taken_over.set()
+
+        successor = Thread(target=take_over)
+        successor.start()
+        assert not has_taken_over.wait(1)
+        in_flight.commit()
+        assert has_taken_over.wait(10)
+        successor.join()
+        in_flight.close()
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ("DROP TRIGGER lfp_fence ON lfp_lake.ducklake_snapshot", "The fence of the catalog"),
+        (
+            "ALTER TABLE lfp_lake.ducklake_snapshot ENABLE REPLICA TRIGGER lfp_fence",
+            "The fence of the catalog",
+        ),
+        (
+            _NO_FENCE,
+            "missing, disabled or changed",
+        ),
+        (
+            "UPDATE lfp_lake.ducklake_metadata SET value = '9' WHERE key = 'version'",
+            "version is 9,",
+        ),
+        ("UPDATE lfp.lake_identity SET version = 99", "99 of ours"),
+        (
+            "UPDATE lfp_lake.ducklake_metadata SET value = '/elsewhere/' WHERE key = 'data_path'",
+            "has its files in /elsewhere",
+        ),
+    ],
+    ids=["no fence", "replica", "another body", "DuckLake", "tables", "place"],
+)
+def test_each_acquisition_verifies_the_catalog(
+    lake: Lake, catalog: "psycopg.Connection", damage: str, message: str
+) -> None:
+    catalog.execute(damage)
+    with pytest.raises(WarehouseInconsistentError, match=message):
+        names_of_session(lake)
+
+
+def test_init_restores_the_fence(engine: Engine, lake: Lake, catalog: "psycopg.Connection") -> None:
+    catalog.execute("DROP TRIGGER lfp_fence ON lfp_lake.ducklake_snapshot")
+    create_lake_tables(engine.settings)
+    names_of_session(lake)
+
+
+def test_a_catalog_without_tables_names_the_remedy(tmp_path: Path, catalog_url: SecretStr) -> None:
+    engine = engine_at(tmp_path, catalog=catalog_url)
+    assert not engine.warehouse.exists
+    assert engine.warehouse.cached_id() is None
+    assert engine.warehouse.lock.holder is None
+    with pytest.raises(WarehouseInconsistentError, match="Run `lfp cluster init`"):
+        names_of_session(engine.warehouse)
+
+
+def test_init_may_run_several_times_and_at_once(tmp_path: Path, catalog_url: SecretStr) -> None:
+    settings = Settings(data_dir=tmp_path, catalog=catalog_url)
+    threads = [Thread(target=create_lake_tables, args=(settings,)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    create_lake_tables(settings)
+    engine = Engine(settings)
+    assert engine.ingest(land(engine, FILE), LOG).account.status == "merged"
+
+
+@pytest.mark.parametrize("place", ["lake", "lake/below", "."], ids=["same", "below", "above"])
+def test_a_second_catalog_at_a_place_is_refused(
+    engine: Engine, postgres: PostgresServer, place: str
+) -> None:
+    folder = engine.settings.data_dir
+    settings = Settings(
+        data_dir=folder,
+        catalog=SecretStr(postgres.create_database()),
+        lake=str((folder / place).resolve()),
+        raw=str(folder.parent / "raw-elsewhere"),
+        inbox=str(folder.parent / "inbox-elsewhere"),
+    )
+    for _ in range(2):
+        with pytest.raises(OperationRefusedError, match="belongs to the catalog at"):
+            create_lake_tables(settings)
+    names_of_session(engine.warehouse)
+
+
+def test_a_lake_around_the_raw_zone_is_refused(tmp_path: Path, catalog_url: SecretStr) -> None:
+    settings = Settings(data_dir=tmp_path, catalog=catalog_url, lake=str(tmp_path))
+    with pytest.raises(OperationRefusedError, match="is in the folder of the lake"):
+        create_lake_tables(settings)
+
+
+def test_an_older_copy_of_the_catalog_gives_the_database_another_id(
+    engine: Engine, lake: Lake, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = lake.cached_id()
+    note = Path(lake.place) / "lfp-commits.csv"
+    engine.ingest(land(engine, FILE), LOG)
+    assert lake.cached_id() == before
+    newer = note.read_text()
+    with lake.session("restoring an older copy", LOG) as connection:
+        connection.execute("DELETE FROM warehouse.deliveries")
+    note.write_text(newer)
+    with caplog.at_level(logging.WARNING):
+        names_of_session(lake)
+    assert "has lost what was committed last" in caplog.text
+    assert lake.cached_id() != before
+
+
+def test_an_unreachable_catalog_is_named_and_no_password_is_shown(tmp_path: Path) -> None:
+    url = SecretStr("postgresql://lfp:s3cret@127.0.0.1:1/lfp")
+    lake = Lake(url, str(tmp_path), 1)
+    for act in (lambda: lake.exists, lake.connect, lake.cached_id, lambda: names_of_session(lake)):
+        with pytest.raises(CatalogUnreachableError, match=r"127\.0\.0\.1:1/lfp") as raised:
+            act()
+        assert "s3cret" not in f"{raised.value} {raised.value.__cause__} {lake!r}"
+
+
+def test_no_password_is_in_what_duckdb_shows(lake: Lake) -> None:
+    host = lake.url.get_secret_value().replace("lfp@", "lfp:s3cret@")
+    with Lake(SecretStr(host), lake.place, 1).connect() as connection:
+        shown = connection.execute("SELECT path FROM duckdb_databases()").fetchall()
+        shown += connection.execute("SELECT secret_string FROM duckdb_secrets()").fetchall()
+        with pytest.raises(duckdb.Error) as raised:
+            connection.execute("SELECT * FROM postgres_query('__ducklake_metadata_warehouse', 'x')")
+    assert "s3cret" not in f"{shown} {raised.value}"
+
+
+def test_a_restart_of_postgresql_fails_a_session_and_no_later_one(
+    tmp_path: Path,
+) -> None:
+    server = PostgresServer(tmp_path / "server")
+    with ExitStack() as stack:
+        tmp_path.chmod(0o755)
+        for folder in tmp_path.parents[:2]:
+            folder.chmod(0o755)
+        server.create()
+        server.start()
+        stack.callback(server.stop)
+        engine = engine_at(tmp_path / "data", catalog=new_lake(tmp_path / "data", server))
+        engine.ingest(land(engine, FILE), LOG)
+
+        def act() -> None:
+            with engine.warehouse.session("merging", LOG) as session:
+                server.stop()
+                server.start()
+                session.execute(_INSERT)
+
+        with pytest.raises(WarehouseBusyError):
+            act()
+        engine.ingest(land(engine, OTHER), LOG)
+        assert_tables_match([FILE, OTHER], tables(engine))
+
+
+MERGE = """
+import os, sys
+from pathlib import Path
+from testing.engine import LOG, engine_at
+from lfp_pipeline.model.delivery import Delivery
+
+engine = engine_at(Path(sys.argv[1]), threads=1)
+wanted = set(sys.argv[2:])
+print("ready", flush=True)
+sys.stdin.readline()
+for delivery in engine.raw_zone.all_deliveries():
+    if delivery.delivery_id in wanted:
+        assert engine.ingest(delivery, LOG).account.status == "merged"
+"""
+
+
+def merge_by_processes(engine: Engine, files: list[File], processes: int) -> None:
+    """Merge files by several processes at once, a part each; then compare the tables."""
+    ids = [land(engine, file).delivery_id for file in files]
+    started = [
+        start(MERGE, engine.settings.data_dir, *ids[number::processes])
+        for number in range(processes)
+    ]
+    for process in started:
+        assert process.stdout is not None
+        process.stdout.readline()
+    for process in started:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    finish(started)
+
+
+def same_new_skus(number: int, files: int, rows: int) -> list[File]:
+    return [
+        File(
+            f"f{number}-{file}.csv",
+            100 * number + file + 1,
+            tuple((f"new-{number}-{row}", f"Name {row % 7}", str(file)) for row in range(rows)),
+        )
+        for file in range(files)
+    ]
+
+
+def test_several_processes_merge_the_same_new_skus_exactly(engine: Engine) -> None:
+    files = same_new_skus(0, files=8, rows=50)
+    merge_by_processes(engine, files, processes=4)
+    assert_tables_match(files, tables(engine))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_fifty_rounds_of_the_same_new_skus_are_exact(engine: Engine) -> None:
+    merged: list[File] = []
+    for number in range(50):
+        files = same_new_skus(number, files=20, rows=1000)
+        merge_by_processes(engine, files, processes=4)
+        merged += files
+        with engine.warehouse.read_session() as connection:
+            assert connection.execute(
+                "SELECT count(*), count(DISTINCT sku) FROM products"
+            ).fetchall() == [(1000 * (number + 1),) * 2]
+    assert_tables_match(merged, tables(engine))
