@@ -6,19 +6,24 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from testing.cluster import cluster
 from testing.command_line import lfp
 from testing.dagster_project import Project, project_in
 from testing.lakes import lakes, pytest_addoption
 from testing.postgres import catalog_url, postgres
+from testing.redis import broker_url, redis_server
 from testing.shell import shell
 from testing.shop import shop, stocked, stocked_folder
 
 __all__ = [
+    "broker_url",
     "catalog_url",
+    "cluster",
     "lakes",
     "lfp",
     "postgres",
     "pytest_addoption",
+    "redis_server",
     "shell",
     "shop",
     "stocked",

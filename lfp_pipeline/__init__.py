@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from lfp_pipeline.engine import Engine
     from lfp_pipeline.errors import (
         AnotherHeaderError,
+        BrokerUnreachableError,
+        BucketUnreachableError,
         CatalogUnreachableError,
         DeliveryRefusedError,
         LandingError,
@@ -48,6 +50,8 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AnotherHeaderError",
+    "BrokerUnreachableError",
+    "BucketUnreachableError",
     "CatalogUnreachableError",
     "DeliveryRefusedError",
     "Engine",

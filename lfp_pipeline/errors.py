@@ -110,6 +110,14 @@ class CatalogUnreachableError(WarehouseBusyError):
     """The PostgreSQL server of the catalog does not answer, or refuses the connection."""
 
 
+class BrokerUnreachableError(LfpError):
+    """The Redis server of the workers does not answer, or refuses the connection."""
+
+
+class BucketUnreachableError(LfpError):
+    """The object store of a bucket does not answer, or refuses the access."""
+
+
 class OperationRefusedError(LfpError):
     """An operator's request is not possible, or would lose data. Nothing was changed."""
 

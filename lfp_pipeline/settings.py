@@ -217,6 +217,7 @@ class Settings(BaseSettings):
         None, description="URL of the Redis server through which the workers get their runs."
     )
     max_workers: int = Field(8, ge=1, le=10_000, description="Limit of runs at once, on all hosts.")
+    worker_runs: int = Field(2, ge=1, le=1_000, description="Limit of runs at once on one worker.")
 
     @field_validator("lake", "broker", "raw", "inbox")
     @classmethod

@@ -31,6 +31,7 @@ _PLACE_OF_DATA = "LFP_SETTINGS_FILE", "LFP_DATA_DIR"
 """Settings of a user who needs no project folder."""
 
 _CONFIG = "dagster.yaml"
+_CONFIG_OF_HOSTS = "dagster-cluster.yaml"
 _MARKER = "prepared"
 """Holds the digest of the template that the home was prepared with."""
 
@@ -40,7 +41,7 @@ _FORMER_LINK = Path("../dagster.yaml")
 _REASON_LENGTH = 300
 """Dagster's texts on a wrong configuration repeat the schema of all of it."""
 
-_FIRST_CURSORS = {
+FIRST_CURSORS = {
     "EVENT_LOG_CONSUMER_CURSOR-PIPELINE_FAILURE": "0",
     "EVENT_LOG_CONSUMER_CURSOR-PIPELINE_SUCCESS": "0",
 }
@@ -122,11 +123,12 @@ def prepare(home: Path, *, even_if_current: bool = True) -> list[str]:
             if _is_current(home) and not even_if_current:
                 return []  # Another process has prepared it meanwhile.
             _install_config(home)
-            repaired = _prepare_databases(home)
+            is_shared = _template().name == _CONFIG_OF_HOSTS  # `lfp cluster init` makes tables.
+            repaired = [] if is_shared else _prepare_databases(home)
             for name in repaired:
                 message = f"Repaired {home / name}: it had the schema versions of two processes."
                 print(message, file=sys.stderr)
-            (home / _MARKER).write_text(_digest(TEMPLATES / _CONFIG))
+            (home / _MARKER).write_text(_digest(_template()))
     return repaired
 
 
@@ -169,15 +171,31 @@ def _opened(home: Path) -> "dg.DagsterInstance":
     return dg.DagsterInstance.from_config(str(home))
 
 
+def _template() -> Path:
+    """Return the configuration of this version: for one machine, or for several hosts."""
+    from lfp_pipeline.settings import load_settings
+
+    return TEMPLATES / (_CONFIG if load_settings().catalog is None else _CONFIG_OF_HOSTS)
+
+
+def is_customized(home: Path) -> bool:
+    """Return whether a home has a configuration that a user wrote or changed."""
+    config, marker = home / _CONFIG, home / _MARKER
+    ours = {_digest(TEMPLATES / name) for name in (_CONFIG, _CONFIG_OF_HOSTS)}
+    if marker.exists():
+        ours.add(marker.read_text())
+    return config.exists() and _digest(config) not in ours
+
+
 def _is_of_user(config: Path) -> bool:
-    return config.exists() and _digest(config) != _digest(TEMPLATES / _CONFIG)
+    return config.exists() and _digest(config) != _digest(_template())
 
 
 def _is_current(home: Path) -> bool:
     marker, config = home / _MARKER, home / _CONFIG
     prepared_with = marker.read_text() if marker.exists() else None
     is_dangling = config.is_symlink() and not config.exists()
-    return prepared_with == _digest(TEMPLATES / _CONFIG) and not is_dangling
+    return prepared_with == _digest(_template()) and not is_dangling
 
 
 def _install_config(home: Path) -> None:
@@ -185,7 +203,7 @@ def _install_config(home: Path) -> None:
 
     A home with a history and without `dagster.yaml` is a user's, too.
     """
-    config, template, marker = home / _CONFIG, TEMPLATES / _CONFIG, home / _MARKER
+    config, template, marker = home / _CONFIG, _template(), home / _MARKER
     if config.exists():
         if _digest(config) == _digest(template):
             return
@@ -213,7 +231,7 @@ def _prepare_databases(home: Path) -> list[str]:
     with _opened(home) as instance:
         _use(instance)
         if not instance.get_runs(limit=1):
-            instance.daemon_cursor_storage.set_cursor_values(_FIRST_CURSORS)
+            instance.daemon_cursor_storage.set_cursor_values(FIRST_CURSORS)
     return repaired
 
 

@@ -8,10 +8,10 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import TextIO
 
 import click
@@ -24,37 +24,59 @@ _GRACE_SECONDS = 5.0
 """Time for processes to end by themselves. A merge that is killed, the next run does again."""
 
 
+def ui_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options for the address of the UI."""
+    port = click.option(
+        "--port",
+        type=click.IntRange(1, _LARGEST_PORT),
+        default=3000,
+        show_default=True,
+        help="Port of the UI.",
+    )
+    host = click.option("--host", default=_LOCAL, show_default=True, help="Address of the UI.")
+    return port(host(command))
+
+
 @click.command()
-@click.option(
-    "--port",
-    type=click.IntRange(1, _LARGEST_PORT),
-    default=3000,
-    show_default=True,
-    help="Port of the UI.",
-)
-@click.option("--host", default=_LOCAL, show_default=True, help="Address of the UI.")
+@ui_options
 def command(port: int, host: str) -> None:
     """Start the Dagster UI, and ingest what is dropped into the inbox, until Ctrl-C.
 
     Example: lfp dev --port 3001
     """
+    serve(port, host)
+
+
+def serve(port: int, host: str) -> None:
+    """Start the Dagster UI and daemon, and wait for their end; with a catalog, as the only head."""
     from lfp_pipeline.cli.check import problems_of_settings
-    from lfp_pipeline.cli.dagster_home import prepared_home
+    from lfp_pipeline.cli.dagster_home import dagster_home, is_customized, prepared_home
+    from lfp_pipeline.cli.membership import member, require_servers
     from lfp_pipeline.cli.output import BUSY, FAILED, say
+    from lfp_pipeline.settings import load_settings
 
     if problems := problems_of_settings():
         say("\n".join(problems))
         raise SystemExit(FAILED)
+    settings = load_settings()
+    if settings.catalog is not None:
+        require_servers(settings, broker=not is_customized(dagster_home()))
     home = prepared_home()
-    with _only_one(home / "dev.lock") as (lock, other):
+    with ExitStack() as stack:
+        lock, other = stack.enter_context(_only_one(home / "dev.lock"))
         if lock is None:
             say(f"Another `lfp dev` uses the Dagster home {home}. End it first: kill {other}")
             raise SystemExit(BUSY)
         if problem := _problem_of_port(host, port):
             say(problem)
             raise SystemExit(FAILED)
+        lost = stack.enter_context(member(settings, "head")) if settings.catalog else Event()
         say("Starting the Dagster UI and daemon ...")
-        ended_well = _run(["--host", host, "--port", str(port)], _url(host, port), lock)
+        options = ["--host", host, "--port", str(port)]
+        ended_well = _run(options, _url(host, port), lock, lost)
+    if lost.is_set():
+        say("Other hosts had declared this head dead: it was suspended or cut off for too long.")
+        raise SystemExit(BUSY)
     if not ended_well:
         say("Dagster has ended by itself: see above.")
         raise SystemExit(FAILED)
@@ -105,8 +127,12 @@ def _write_id(lock: TextIO, pid: int) -> None:
     lock.flush()
 
 
-def _run(options: list[str], url: str, lock: TextIO) -> bool:
-    """Run `dagster dev` until it ends or this process is to end; return whether that was asked."""
+def _run(options: list[str], url: str, lock: TextIO, lost: Event) -> bool:
+    """Run `dagster dev` until it ends or this process is to end; return whether that was asked.
+
+    Args:
+        lost: once set, this process is to end.
+    """
     from lfp_pipeline.common.project_folder import TEMPLATES, project_root
 
     root = project_root()
@@ -142,9 +168,15 @@ def _run(options: list[str], url: str, lock: TextIO) -> bool:
         child.send_signal(signal.SIGINT)
     _write_id(lock, child.pid)
     Thread(target=_announce, args=(url, child), daemon=True).start()
+    Thread(target=_interrupt_once, args=(lost,), daemon=True).start()
     child.wait()
     _end_group(child)
     return bool(asked)
+
+
+def _interrupt_once(event: Event) -> None:
+    event.wait()
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _end_group(child: subprocess.Popen[bytes]) -> None:

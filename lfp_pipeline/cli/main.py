@@ -45,6 +45,10 @@ _SECTIONS = {
         "rebuild": "Rebuild the database from the raw zone.",
         "prune": "Delete the bytes of old deliveries.",
     },
+    "Several hosts": {
+        "cluster": "Set up and run hosts that work together.",
+        "worker": "Execute runs on this host.",
+    },
 }
 """The subcommands with their one-line help, by section. Each is the module of its name."""
 

@@ -135,6 +135,8 @@ def exit_code_and_message(error: Exception) -> tuple[int | None, str]:
     The code is None for an error that is a fault of the program: its traceback is wanted.
     """
     from lfp_pipeline.errors import (
+        BrokerUnreachableError,
+        BucketUnreachableError,
         DeliveryRefusedError,
         LfpError,
         OperationRefusedError,
@@ -152,7 +154,7 @@ def exit_code_and_message(error: Exception) -> tuple[int | None, str]:
     if not isinstance(error, LfpError | OSError) and not hint_for(error):
         return None, ""
     code = FAILED
-    if isinstance(error, WarehouseBusyError):
+    if isinstance(error, WarehouseBusyError | BrokerUnreachableError | BucketUnreachableError):
         code = BUSY
     elif isinstance(error, OperationRefusedError | DeliveryRefusedError):
         code = REFUSED

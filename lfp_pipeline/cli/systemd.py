@@ -22,6 +22,10 @@ _SERVICES = {
     "lfp-daemon": ("sensors, schedules and runs", "dagster._daemon run"),
     "lfp-webserver": ("the UI", "dagster_webserver --host 127.0.0.1 --port 3000"),
 }
+_SERVICES_OF_HOSTS = {
+    "lfp-head": ("the UI and the sensors, on one of several hosts", "lfp_pipeline cluster head"),
+    "lfp-worker": ("runs", "lfp_pipeline worker"),
+}
 
 
 def service_files(settings: Settings) -> dict[str, str]:
@@ -45,11 +49,12 @@ def service_files(settings: Settings) -> dict[str, str]:
         "python": _quoted(sys.executable),
         "writable": " ".join(_quoted(str(path)) for path in writable),
     }
+    services = _SERVICES if settings.catalog is None else _SERVICES_OF_HOSTS
     return {
         f"systemd/{name}.service": _filled_in(
             common | {"description": description, "command": command}
         )
-        for name, (description, command) in _SERVICES.items()
+        for name, (description, command) in services.items()
     }
 
 

@@ -9,11 +9,11 @@ import dagster as dg
 from lfp_pipeline.common.progress import announce
 from lfp_pipeline.common.text import visible
 from lfp_pipeline.dagster_support.results import result_line
+from lfp_pipeline.dagster_support.runs import NOT_TRIED_TAG
 from lfp_pipeline.errors import LfpError, WarehouseBusyError, hint_for, user_message
 from lfp_pipeline.ingest.result import IngestResult, LandingFailure
 
 BUSY_TAG = "lfp/database_busy"
-NOT_TRIED_TAG = "lfp/not_tried"
 
 SHOWN_FAILURES = 20
 

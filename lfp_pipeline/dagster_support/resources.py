@@ -11,7 +11,7 @@ import duckdb
 from dagster_duckdb import DuckDBResource
 from pydantic import Field
 
-from lfp_pipeline.dagster_support.runs import PARTITION_TAG
+from lfp_pipeline.dagster_support.runs import mark_text
 from lfp_pipeline.dagster_support.shown_until import begin_showing, shown_note
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import SettingsError, user_message
@@ -30,9 +30,9 @@ def engine_of(settings: Settings) -> dg.ResourceDefinition:
         created = Engine(settings)
         with ExitStack() as marks:
             if run := context.run:
-                text = f"{run.job_name} {run.tags.get(PARTITION_TAG, '')}".strip()
                 try:
-                    marks.enter_context(created.liveness.hold(Kind.RUN, run.run_id, text))
+                    mark = created.liveness.hold(Kind.RUN, run.run_id, mark_text(run))
+                    marks.enter_context(mark)
                 except OSError as error:
                     raise SettingsError(user_message(error)) from None
             if context.instance and context.run:

@@ -17,6 +17,9 @@ _CLAIMED_WITHIN_SECONDS = 30 * 86_400
 
 _RUNS_LOOKED_AT = 10
 
+_CELERY_TAG = "dagster-celery/task_id"
+"""Tag of a run whose message was sent to the workers."""
+
 SENSOR_TAG = "lfp/sensor"
 PARTITION_TAG = "dagster/partition"
 RANGE_TAG = "dagster/asset_partition_range_start"
@@ -29,6 +32,15 @@ _TAG_CHARACTERS = 28
 """Length of a tag that the list of runs does not cut off in a window of 1,440 pixels."""
 
 MAX_RETRIES_TAG = "dagster/max_retries"
+
+NOT_TRIED_TAG = "lfp/not_tried"
+"""Tag of a run: the partitions that it has not tried to ingest."""
+
+_WITH_A_MARK = (
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+)
 
 
 def files_tag(names: Collection[str]) -> dict[str, str]:
@@ -86,18 +98,51 @@ def run_key_after(name: str, runs: Sequence[dg.RunRecord]) -> str:
     return f"{name}-{runs[0].dagster_run.run_id if runs else 'first'}"
 
 
+def mark_text(run: dg.DagsterRun) -> str:
+    """Return the text of the mark of a run: its job, and its partition if it has one."""
+    return f"{run.job_name} {run.tags.get(PARTITION_TAG, '')}".strip()
+
+
 def fail_dead_runs(engine: Engine, instance: dg.DagsterInstance, log: logging.Logger) -> None:
     """Report runs whose process was killed as failed; Dagster would show them as running forever.
 
-    Runs of other instances are skipped: several instances may use one data folder.
+    Runs of other instances are skipped: several instances may use one data folder. Of several
+    hosts, runs fail that no process has begun in time: their worker or their message was lost.
     """
 
     def is_ours(mark: Mark) -> bool:
         seconds = time.time() - mark.since_ns / 1e9
         return instance.has_run(mark.name) or seconds > _CLAIMED_WITHIN_SECONDS
 
+    if engine.settings.catalog is not None:
+        engine.liveness.expect(Kind.RUN, _runs_with_a_process(instance))
     for mark in engine.liveness.claim_dead(Kind.RUN, wanted=is_ours):
         run = instance.get_run_by_id(mark.name)
-        if run is not None and not run.is_finished:
+        if run is None or run.is_finished:
+            continue
+        if engine.settings.catalog is not None and not mark.host:
+            log.warning("No worker has begun run %s; the run has failed.", run.run_id)
+            # It is no attempt to ingest its files.
+            keys = ",".join(sorted(requested_files(run)))
+            instance.add_run_tags(run.run_id, {NOT_TRIED_TAG: keys} if keys else {})
+            reason = "No worker has begun this run: the worker, or the message to it, was lost."
+        else:
             log.warning("The process of run %s is gone; the run has failed.", run.run_id)
-            instance.report_run_failed(run, "The process of this run is gone: it was killed.")
+            reason = "The process of this run is gone: it was killed."
+            if mark.host:
+                reason = f"{reason[:-1]}, or its host {mark.host} is gone or cut off."
+        if run.status is dg.DagsterRunStatus.CANCELING:  # Dagster would retry a failed run.
+            instance.report_run_canceled(run, reason)
+        else:
+            instance.report_run_failed(run, reason)
+
+
+def _runs_with_a_process(instance: dg.DagsterInstance) -> list[str]:
+    """Return the ids of the runs that a process executes, or should begin now."""
+    runs = instance.get_runs(dg.RunsFilter(statuses=list(_WITH_A_MARK)))
+    return [
+        run.run_id
+        for run in runs
+        # Kubernetes may need minutes for a new machine, and reports what does not start.
+        if run.status is not dg.DagsterRunStatus.STARTING or _CELERY_TAG in run.tags
+    ]

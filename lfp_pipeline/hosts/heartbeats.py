@@ -12,15 +12,17 @@ import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
-import psycopg
 from pydantic import SecretStr
 
 from lfp_pipeline.errors import LfpError
 from lfp_pipeline.hosts.liveness import Kind, Mark, MarkTakenError, every
 from lfp_pipeline.hosts.postgres import session
+
+if TYPE_CHECKING:
+    import psycopg
 
 _LOG = logging.getLogger(__name__)
 
@@ -73,18 +75,22 @@ WHERE kind = %(kind)s AND holder IS NOT NULL AND NOT {_IS_DEAD}
 ORDER BY name
 """
 
-_DEAD = f"SELECT name FROM lfp.marks WHERE kind = %(kind)s AND {_IS_DEAD} ORDER BY name"
+_DEAD = f"""
+SELECT {_COLUMNS} FROM lfp.marks
+WHERE kind = %(kind)s AND {_IS_DEAD}
+ORDER BY name
+"""
 
 _CLAIM = f"""
-SELECT {_COLUMNS} FROM lfp.marks
+SELECT name FROM lfp.marks
 WHERE kind = %(kind)s AND name = %(name)s AND {_IS_DEAD}
 FOR UPDATE SKIP LOCKED
 """
 
 _REMOVE = "DELETE FROM lfp.marks WHERE kind = %(kind)s AND name = %(name)s"
 
-_HELD: set[tuple[int, str, Kind, str]] = set()
-"""The marks of this process: its id, the catalog, kind and name."""
+_HELD: dict[tuple[int, str, Kind, str], threading.Event] = {}
+"""The marks of this process, by its id, the catalog, kind and name: set if it is declared dead."""
 
 
 def create_tables(connection: "psycopg.Connection[Any]") -> None:
@@ -107,11 +113,11 @@ class Heartbeats:
     dead_after_seconds: float = DEAD_AFTER_SECONDS
 
     @contextmanager
-    def hold(self, kind: Kind, name: str, text: str = "") -> Iterator[None]:
+    def hold(self, kind: Kind, name: str, text: str = "") -> Iterator[threading.Event]:
         """Hold a mark, which a thread renews; within a block that holds it, hold it on."""
         held = os.getpid(), self.catalog.get_secret_value(), kind, name
         if held in _HELD:
-            yield
+            yield _HELD[held]
             return
         holder = uuid4()
         mark = {"kind": kind, "name": name, "holder": holder, "text": text}
@@ -122,15 +128,15 @@ class Heartbeats:
                 raise MarkTakenError(msg)
         renewal = _Renewal(self, holder, f"{kind} {name}")
         renewal.start()
-        _HELD.add(held)
+        _HELD[held] = renewal.lost
         try:
-            yield
+            yield renewal.lost
         finally:
-            _HELD.discard(held)
+            del _HELD[held]
             renewal.end()
             # Where the database cannot be reached, the mark dies by itself.
             with (
-                suppress(LfpError, psycopg.Error),
+                suppress(LfpError),
                 session(self.catalog, "lfp marks") as connection,
             ):
                 connection.execute(_RELEASE, [holder])
@@ -141,15 +147,24 @@ class Heartbeats:
             rows = connection.execute(_LIVE, self._of(kind)).fetchall()
         return [Mark(*row) for row in rows]
 
+    def dead(self, kind: Kind) -> list[Mark]:
+        """Return the marks of dead processes that nobody has claimed."""
+        with session(self.catalog, "lfp marks") as connection:
+            rows = connection.execute(_DEAD, self._of(kind)).fetchall()
+        return [Mark(*row) for row in rows]
+
     def claim_dead(self, kind: Kind, wanted: Callable[[Mark], bool] = every) -> Iterator[Mark]:
         """Yield the marks of dead processes. Their rows are locked meanwhile, one at a time."""
+        found = self.dead(kind)
+        if not found:
+            return
         with session(self.catalog, "lfp marks") as connection:
-            for (name,) in connection.execute(_DEAD, self._of(kind)).fetchall():
+            for mark in found:
+                of_mark = self._of(kind, name=mark.name)
                 with connection.transaction():
-                    row = connection.execute(_CLAIM, self._of(kind, name=name)).fetchone()
-                    if row and wanted(mark := Mark(*row)):
+                    if connection.execute(_CLAIM, of_mark).fetchone() and wanted(mark):
                         yield mark
-                        connection.execute(_REMOVE, {"kind": kind, "name": name})
+                        connection.execute(_REMOVE, of_mark)
 
     def expect(self, kind: Kind, names: Collection[str]) -> None:
         """Note names that processes should hold, or take soon."""
@@ -169,6 +184,7 @@ class _Renewal(threading.Thread):
         self._heartbeats = heartbeats
         self._holder = holder
         self._what = what
+        self.lost = threading.Event()
         self._ended = threading.Event()
 
     def run(self) -> None:
@@ -178,7 +194,7 @@ class _Renewal(threading.Thread):
                 with session(self._heartbeats.catalog, f"lfp {self._what}") as connection:
                     self._renew_by(connection)
                     return
-            except (LfpError, psycopg.Error) as error:
+            except LfpError as error:
                 if self._ended.is_set():
                     return
                 reason = str(error).partition("\n")[0]
@@ -193,6 +209,7 @@ class _Renewal(threading.Thread):
                     "this process dead.",
                     self._what,
                 )
+                self.lost.set()
                 return
             if self._ended.wait(self._heartbeats.beat_seconds):
                 return

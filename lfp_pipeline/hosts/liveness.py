@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from threading import Event
 from typing import Protocol
 
 from lfp_pipeline.common.process_marks import claim_stale_marks, hold_mark, live_marks
@@ -57,8 +58,10 @@ def every(_mark: Mark) -> bool:
 class Liveness(Protocol):
     """The marks of one data folder, or of one catalog."""
 
-    def hold(self, kind: Kind, name: str, text: str = "") -> AbstractContextManager[None]:
+    def hold(self, kind: Kind, name: str, text: str = "") -> AbstractContextManager[Event]:
         """Hold a mark for the block, and remove it afterwards.
+
+        The event is set if others declare this process dead meanwhile.
 
         Raises:
             MarkTakenError: another process holds it. (File mode has a name once only.)
@@ -92,11 +95,11 @@ class LockedFiles:
     settings: Settings
 
     @contextmanager
-    def hold(self, kind: Kind, name: str, text: str = "") -> Iterator[None]:
+    def hold(self, kind: Kind, name: str, text: str = "") -> Iterator[Event]:
         """Hold a mark (see `Liveness`)."""
         with hold_mark(self._file(kind, name)) as mark:
             mark.write_text(text)
-            yield
+            yield Event()
 
     def live(self, kind: Kind) -> list[Mark]:
         """Return the marks of living processes."""

@@ -72,7 +72,7 @@ def session(url: SecretStr, name: str) -> "Iterator[psycopg.Connection[Any]]":
         except psycopg.errors.UndefinedTable:
             msg = f"The catalog at {place_of(url)} has no tables yet. Create them: lfp cluster init"
             raise SettingsError(msg) from None
-        except psycopg.OperationalError as error:
+        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             ended = f"The catalog at {place_of(url)} has ended the connection: {_reason(error)}."
             msg = f"{ended} {_HINT}"
             raise CatalogUnreachableError(msg) from None

@@ -221,6 +221,20 @@ def test_the_service_files_name_this_installation(tmp_path: Path) -> None:
     assert "@" not in text.replace("@system", "")
 
 
+def test_hosts_that_work_together_have_services_of_a_head_and_a_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LFP_CATALOG", "postgresql://lfp:s3cret@db.example/lfp")
+    monkeypatch.setenv("LFP_LAKE", "s3://a-bucket/lake")
+    assert init("shop", "--systemd") == 0
+    services = sorted((tmp_path / "shop" / "systemd").iterdir())
+    assert [service.name for service in services] == ["lfp-head.service", "lfp-worker.service"]
+    text = services[1].read_text()
+    assert f'\nExecStart=:"{sys.executable}" -m lfp_pipeline worker\n' in text
+    assert '"LFP_LAKE=s3://a-bucket/lake"' in text
+    assert "s3cret" not in text
+
+
 def test_the_services_get_the_settings_of_this_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -19,8 +19,8 @@ from math import inf
 import dagster as dg
 from dagster import RunRecord
 
-from lfp_pipeline.dagster_support.failures import BUSY_TAG, NOT_TRIED_TAG
-from lfp_pipeline.dagster_support.runs import SENSOR_TAG, requested_files
+from lfp_pipeline.dagster_support.failures import BUSY_TAG
+from lfp_pipeline.dagster_support.runs import NOT_TRIED_TAG, SENSOR_TAG, requested_files
 from lfp_pipeline.defs.sensors.inbox_planner import FileVersion
 from lfp_pipeline.sources.inbox import InboxFile
 

@@ -10,7 +10,7 @@ from lfp_pipeline.model.partition_key import PURGES
 from lfp_pipeline.sources.inbox import InboxFile, Listing, size_of
 
 MAX_OPEN_RUNS = 2
-"""Limit of runs of the sensor that are queued or in progress. One of them may have large files.
+"""Limit of runs of the sensor that are queued or in progress, on one machine.
 
 The `dagster.yaml` of the templates has the same limit, for runs in progress.
 """
@@ -53,11 +53,16 @@ class RunLimits:
         max_attempts: limit of runs for one version of a file.
         large_bytes: a file that is larger shares a run with other large files only.
         batch_files: limit of the number of files that share a run.
+        open_runs: limit of runs that are queued or in progress. One of them is for small files.
+        spread_files: small files are spread over several runs, of at least so many files; 0: files
+            of a kind share a run.
     """
 
     max_attempts: int
     large_bytes: int
     batch_files: int
+    open_runs: int = MAX_OPEN_RUNS
+    spread_files: int = 0
 
 
 @dataclass(frozen=True)
@@ -178,7 +183,7 @@ def _batches(
     limits: RunLimits,
     set_apart: Callable[[Listing, Sequence[InboxFile], int], Listing],
 ) -> tuple[tuple[RunBatch, ...], Listing]:
-    """Return at most one batch of large files, and one of small ones, as far as runs may be open.
+    """Return batches of large files, and of small ones, as far as runs may be open.
 
     Large files wait for large files only, and get a free run first, so that neither kind of files
     can keep the other waiting. The listing names the files that cannot be ingested now, as far as
@@ -186,17 +191,23 @@ def _batches(
     """
     large = [file for file in due if file.size_bytes > limits.large_bytes]
     small = [file for file in due if file.size_bytes <= limits.large_bytes]
-    if any(size_of(version) > limits.large_bytes for _, version in history.running):
-        large = []
-    free_runs = MAX_OPEN_RUNS - history.open_runs
+    running_large = sum(size_of(version) > limits.large_bytes for _, version in history.running)
+    free = limits.open_runs - history.open_runs
+    free_for_large = min(free, limits.open_runs - 1 - running_large)
     batches: list[RunBatch] = []
-    for files in (large, small):
-        if files and len(batches) < free_runs:
-            listing = set_apart(listing, files, limits.batch_files)
-            if listing.ready:
-                tried = [
-                    history.attempts.get((file.partition_key, file.version), 0)
-                    for file in listing.ready
-                ]
-                batches.append(RunBatch(listing.ready, tuple(number + 1 for number in tried)))
+    for files, runs, least in (
+        (large, free_for_large, 1),
+        (small, free, limits.spread_files),
+    ):
+        limit = min(runs, free - len(batches), runs if limits.spread_files else 1)
+        if files and limit > 0:
+            listing = set_apart(listing, files, limits.batch_files * limit)
+            parts = min(limit, -(-len(listing.ready) // least)) if limits.spread_files else 1
+            shares = (listing.ready[start::parts] for start in range(parts))
+            batches += [_batch(share, history) for share in shares if share]
     return tuple(batches), listing
+
+
+def _batch(files: Sequence[InboxFile], history: RunHistory) -> RunBatch:
+    tried = [history.attempts.get((file.partition_key, file.version), 0) for file in files]
+    return RunBatch(tuple(files), tuple(number + 1 for number in tried))

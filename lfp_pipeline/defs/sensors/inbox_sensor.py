@@ -3,7 +3,7 @@
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import dagster as dg
 
@@ -19,6 +19,7 @@ from lfp_pipeline.dagster_support.runs import (
 from lfp_pipeline.defs.jobs import ingest_inbox, ingest_products
 from lfp_pipeline.defs.sensors.attempts import Attempts, count_attempts
 from lfp_pipeline.defs.sensors.inbox_planner import (
+    MAX_OPEN_RUNS,
     FileVersion,
     RunBatch,
     RunHistory,
@@ -29,6 +30,7 @@ from lfp_pipeline.defs.sensors.inbox_watch import InboxWatch
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.model.ledger_entry import Status
 from lfp_pipeline.model.partition_key import partition_key
+from lfp_pipeline.settings import Settings
 from lfp_pipeline.sources.inbox import InboxFile, Listing
 
 NAME = "file_drop_sensor"
@@ -112,10 +114,8 @@ def _evaluate(
     if not attempts.is_complete:
         result = dg.SensorResult(skip_reason=_COUNTING, cursor=attempts.cursor)
         return _Evaluation(result, instance, is_counting=True)
-    limits = RunLimits(
-        settings.sensor_max_attempts, settings.sensor_batch_bytes, settings.sensor_batch_files
-    )
-    plan = decide(listing, _history(statuses, attempts, engine), limits, engine.catalog.set_apart)
+    history = _history(statuses, attempts, engine)
+    plan = decide(listing, history, _limits(settings, instance), engine.catalog.set_apart)
     if not plan.batches:
         result = dg.SensorResult(skip_reason=plan.summary, cursor=attempts.cursor)
         return _Evaluation(result, instance, attempts.open if plan.waiting else ())
@@ -127,6 +127,22 @@ def _evaluate(
         cursor=attempts.cursor,
     )
     return _Evaluation(result, instance)
+
+
+def _limits(settings: Settings, instance: dg.DagsterInstance) -> RunLimits:
+    """Return the limits of runs: on several hosts, files are spread over the slots of the workers.
+
+    A merge of few files costs about as much as one of many. So small files that a run would merge
+    together stay together.
+    """
+    limits = RunLimits(
+        settings.sensor_max_attempts, settings.sensor_batch_bytes, settings.sensor_batch_files
+    )
+    queue = instance.get_concurrency_config().run_queue_config
+    if settings.catalog is None or queue is None:
+        return limits
+    open_runs = max(queue.max_concurrent_runs, MAX_OPEN_RUNS)
+    return replace(limits, open_runs=open_runs, spread_files=settings.batch_files)
 
 
 def _run_request(batch: RunBatch) -> dg.RunRequest:

@@ -298,3 +298,28 @@ def test_a_file_with_the_name_of_purges_is_never_due_and_the_summary_says_why() 
     assert asked_for(found) == ["folder/purges"]
     assert found.refused == ("purges",)
     assert "The name purges is reserved for `lfp purge`; rename that file" in (found.summary)
+
+
+def sizes_of_runs(files: Sequence[InboxFile], *, running_large: int = 0, open_runs: int = 0):
+    """Return the number of files of each run, on workers with five slots."""
+    limits = replace(LIMITS, batch_files=50, open_runs=5, spread_files=10)
+    running = {version(file(f"running-{n}.csv", 200)) for n in range(running_large)}
+    history = RunHistory(running=running, open_runs=open_runs)
+    plan = decide(Listing(tuple(files), ()), history, limits, all_ready)
+    assert sorted(asked_for(plan)) == sorted(set(asked_for(plan))), "no file is in two runs"
+    assert plan.waiting == len(files) - len(asked_for(plan))
+    return [len(batch.files) for batch in plan.batches]
+
+
+def test_on_several_hosts_files_are_spread_over_the_free_slots() -> None:
+    small = [file(f"{number}.csv") for number in range(300)]
+    large = [file(f"large-{number}.csv", 200) for number in range(9)]
+    assert sizes_of_runs(small[:10]) == [10], "a run of few files costs as much as one of many"
+    assert sizes_of_runs(small[:25]) == [9, 8, 8]
+    assert sizes_of_runs(small) == [50] * 5, "the other files wait"
+    assert sizes_of_runs(small, open_runs=4) == [50]
+    assert sizes_of_runs(small, open_runs=5) == []
+    assert sizes_of_runs(large) == [3, 2, 2, 2], "a slot stays free for small files"
+    assert sizes_of_runs([*large, *small[:5]]) == [3, 2, 2, 2, 5]
+    assert sizes_of_runs(large, running_large=3, open_runs=3) == [9]
+    assert sizes_of_runs(large, running_large=4, open_runs=4) == []

@@ -1,0 +1,108 @@
+"""`lfp cluster`: sets up and runs hosts that work together."""
+
+import socket
+import sys
+
+import click
+
+from lfp_pipeline.cli.dev import serve, ui_options
+from lfp_pipeline.cli.layout import fit
+from lfp_pipeline.cli.output import FAILED, examples, json_option, print_json
+from lfp_pipeline.cli.param_types import Text
+
+
+@click.group(name="cluster")
+def command() -> None:
+    """Set up and run hosts that work together.
+
+    They meet in the PostgreSQL database of LFP_CATALOG and the Redis server of LFP_BROKER.
+    """
+
+
+@command.command(epilog=examples("lfp cluster init"))
+def init() -> None:
+    """Create the tables in the catalog's database and the buckets, where they are missing.
+
+    Several hosts may do so at once, and again after an upgrade.
+    """
+    from lfp_pipeline.cli.cluster_parts import PARTS
+    from lfp_pipeline.cli.messages import message_log
+    from lfp_pipeline.operations.cluster_init import init_cluster
+    from lfp_pipeline.settings import load_settings
+
+    click.echo(init_cluster(load_settings(), PARTS, message_log()).summary)
+
+
+@command.command(epilog=examples("lfp cluster head", "lfp cluster head --host 0.0.0.0"))
+@ui_options
+def head(port: int, host: str) -> None:
+    """Start the Dagster UI and the sensors, until Ctrl-C; the workers execute the runs.
+
+    One head runs at a time: a second one waits until the first one answers, or is dead.
+    """
+    serve(port, host)
+
+
+@command.command(epilog=examples("lfp cluster alive"))
+def alive() -> None:
+    """Exit with 0 if a head or a worker of this host lives: the health check of a container."""
+    from lfp_pipeline.hosts.liveness import Kind, liveness_of
+    from lfp_pipeline.settings import load_settings
+
+    marks = liveness_of(load_settings()).live(Kind.HOST)
+    sys.exit(0 if any(mark.host == socket.gethostname() for mark in marks) else FAILED)
+
+
+@command.command(
+    epilog=examples(
+        "lfp cluster manifests --image registry.example.com/lfp:1 > lfp.yaml",
+        "kubectl create secret generic lfp --from-env-file=lfp.env",
+        "kubectl apply -f lfp.yaml",
+    )
+)
+@click.option("--image", required=True, type=Text(), help="The container image, with its tag.")
+@click.option("--namespace", default="default", show_default=True, help="The namespace.")
+@click.option(
+    "--secret",
+    default="lfp",
+    show_default=True,
+    help="The Secret that has LFP_CATALOG and the credentials of the buckets, by variable.",
+)
+@click.option(
+    "--cpus",
+    type=click.IntRange(1, 256),
+    default=2,
+    show_default=True,
+    help="Processors of a run.",
+)
+def manifests(image: str, namespace: str, secret: str, cpus: int) -> None:
+    """Print manifests for Kubernetes, made of the settings: a head that starts a job for each run.
+
+    No secret is printed: the manifests name the Secret that has them.
+    """
+    from lfp_pipeline.operations.manifests import manifests as rendered
+    from lfp_pipeline.settings import load_settings
+
+    click.echo(rendered(load_settings(), image, namespace, secret, cpus), nl=False)
+
+
+@command.command(epilog=examples("lfp cluster status", "lfp cluster status --json"))
+@json_option
+def status(*, as_json: bool) -> None:
+    """Show the hosts, the runs, the queue, the writer, and the files that wait.
+
+    The exit code is 1 if there are problems.
+    """
+    from lfp_pipeline.cli.operate import engine_of_project
+    from lfp_pipeline.operations.cluster_status import (
+        cluster_status_data,
+        collect_cluster_status,
+        render_cluster_status,
+    )
+
+    state = collect_cluster_status(engine_of_project(read_only=True))
+    if as_json:
+        print_json(cluster_status_data(state))
+    else:
+        click.echo(fit(render_cluster_status(state)))
+    sys.exit(FAILED if state.problems else 0)

@@ -1,0 +1,47 @@
+"""The Redis server of the workers: where it is, and whether it answers."""
+
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from lfp_pipeline.errors import BrokerUnreachableError, SettingsError
+from lfp_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    import redis
+
+_SECONDS = 5.0
+
+
+def broker_place(settings: Settings) -> str:
+    """Return host and port of the broker, for people."""
+    parts = urlsplit(settings.broker.get_secret_value() if settings.broker else "")
+    return f"{parts.hostname}:{parts.port or 6379}"
+
+
+def broker_client(settings: Settings) -> "redis.Redis":
+    """Return a client of the broker, which answers.
+
+    Raises:
+        SettingsError: no broker is set, or the package redis is not installed.
+        BrokerUnreachableError: the broker does not answer, or refuses the connection.
+    """
+    if settings.broker is None:
+        msg = "LFP_BROKER is not set: the URL of the Redis server for the workers."
+        raise SettingsError(msg)
+    try:
+        import redis  # noqa: PLC0415 (only where several hosts work together)
+    except ImportError as error:
+        msg = "LFP_BROKER needs packages that are missing: pip install 'lfp-pipeline[cluster]'"
+        raise SettingsError(msg) from error
+    client = redis.Redis.from_url(
+        settings.broker.get_secret_value(), socket_connect_timeout=_SECONDS, socket_timeout=_SECONDS
+    )
+    try:
+        client.ping()
+    except redis.RedisError as error:
+        msg = (
+            f"The broker at {broker_place(settings)} cannot be used: {type(error).__name__}. Check "
+            "that Redis runs, that this host may reach it, and the setting LFP_BROKER."
+        )
+        raise BrokerUnreachableError(msg) from None  # Its cause may have the password.
+    return client

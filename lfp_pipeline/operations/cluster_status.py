@@ -1,0 +1,244 @@
+"""The status of the hosts that work together: their marks, the queue, the writer, and the lag."""
+
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from lfp_pipeline import __version__
+from lfp_pipeline.common.text import pluralize, printable
+from lfp_pipeline.engine import Engine
+from lfp_pipeline.errors import LfpError, SettingsError, user_message
+from lfp_pipeline.hosts.broker import broker_client
+from lfp_pipeline.hosts.buckets import missing_buckets
+from lfp_pipeline.hosts.heartbeats import Heartbeats
+from lfp_pipeline.hosts.liveness import Kind, Mark
+from lfp_pipeline.hosts.members import Member, member_of, settings_digest
+from lfp_pipeline.hosts.postgres import session
+from lfp_pipeline.settings import Settings
+from lfp_pipeline.warehouse.writer_lock import LockHolder
+
+_LOG = logging.getLogger(__name__)
+
+_QUEUE = "dagster"
+_OF_PRIORITY = "\x06\x16"
+_PRIORITIES = (3, 6, 9)
+"""Celery has a list for each priority but the lowest: the queue, the separator, the priority."""
+
+_OPEN_RUNS = """
+SELECT lower(status), count(*) FROM dagster.runs
+WHERE status IN ('QUEUED', 'NOT_STARTED', 'STARTING', 'STARTED', 'CANCELING')
+GROUP BY status ORDER BY status
+"""
+
+
+@dataclass(frozen=True)
+class Host:
+    """A head or a worker.
+
+    Attributes:
+        mark: its mark.
+        member: what it says of itself.
+        is_live: whether it renews its mark.
+    """
+
+    mark: Mark
+    member: Member
+    is_live: bool
+
+
+@dataclass(frozen=True)
+class ClusterStatus:
+    """The status of the hosts.
+
+    Attributes:
+        hosts: the living hosts, and those that were lost.
+        runs: the marks of the runs in progress.
+        open_runs: number of Dagster's runs that have not ended, by status.
+        messages: number of runs in Redis that no worker has fetched; None: unknown.
+        writer: the holder of the writer lock.
+        waiting: the processes that wait for the writer lock.
+        pending_files: number of files in the inbox that are not merged.
+        oldest_seconds: age of the oldest of them; None: there is none.
+        pending_deliveries: number of landed deliveries that are not merged.
+        problems: what does not answer, or is wrong.
+    """
+
+    hosts: Sequence[Host]
+    runs: Sequence[Mark]
+    open_runs: Mapping[str, int]
+    messages: int | None
+    writer: LockHolder | None
+    waiting: Sequence[LockHolder]
+    pending_files: int
+    oldest_seconds: float | None
+    pending_deliveries: int
+    problems: Sequence[str]
+
+
+def collect_cluster_status(engine: Engine) -> ClusterStatus:
+    """Return the status.
+
+    Raises:
+        SettingsError: no catalog is set, or its tables are missing.
+        CatalogUnreachableError: the database does not answer.
+    """
+    settings = engine.settings
+    if settings.catalog is None:
+        msg = "LFP_CATALOG is not set: this project runs on one host. Its status: lfp status"
+        raise SettingsError(msg)
+    marks = Heartbeats(settings.catalog)
+    hosts = [
+        Host(mark, member_of(mark), is_live)
+        for is_live, found in ((True, marks.live(Kind.HOST)), (False, marks.dead(Kind.HOST)))
+        for mark in found
+    ]
+    with session(settings.catalog, "lfp cluster status") as connection:
+        open_runs = {str(status): int(n) for status, n in connection.execute(_OPEN_RUNS)}
+    problems = list(_problems_of(hosts, settings))
+    messages = _messages(settings, problems)
+    ages, pending_deliveries = _lag(engine, problems)
+    return ClusterStatus(
+        hosts=hosts,
+        runs=marks.live(Kind.RUN),
+        open_runs=open_runs,
+        messages=messages,
+        writer=engine.warehouse.lock.holder,
+        waiting=engine.warehouse.lock.waiting,
+        pending_files=len(ages),
+        oldest_seconds=max(ages, default=None),
+        pending_deliveries=pending_deliveries,
+        problems=problems,
+    )
+
+
+def render_cluster_status(state: ClusterStatus) -> str:
+    """Return the status as lines of text, in titled sections."""
+    sections = {
+        "Problems": list(state.problems),
+        "Hosts": [_host_line(host) for host in state.hosts],
+        "Runs": [
+            f"{mark.name[:8]}  {mark.text}  on {mark.host}, {_age(mark)}" for mark in state.runs
+        ],
+        "Queue": [f"{number:>6}  {status}" for status, number in state.open_runs.items()]
+        + ([f"{state.messages:>6}  in Redis, not fetched yet"] if state.messages else []),
+        "Writer": [str(process) for process in [state.writer] if process]
+        + [f"waiting: {process}" for process in state.waiting],
+        "Lag": _lag_lines(state),
+    }
+    lines: list[str] = []
+    for title, entries in sections.items():
+        if entries:
+            lines += [""] * bool(lines) + [title, *(f"  {entry}" for entry in entries)]
+    return "\n".join(map(printable, lines))
+
+
+def cluster_status_data(state: ClusterStatus) -> dict[str, Any]:
+    """Return the status as texts, numbers, times, lists and mappings: the keys do not change."""
+    return {
+        "problems": list(state.problems),
+        "hosts": [
+            {
+                "name": host.mark.name,
+                "host": host.mark.host,
+                "since": _time(host.mark.since_ns / 1e9),
+                "last_beat_seconds": round(host.mark.seconds, 1),
+                "is_live": host.is_live,
+                **asdict(host.member),
+            }
+            for host in state.hosts
+        ],
+        "runs": [
+            {
+                "run_id": mark.name,
+                "job": mark.text,
+                "host": mark.host,
+                "since": _time(mark.since_ns / 1e9),
+            }
+            for mark in state.runs
+        ],
+        "open_runs": dict(state.open_runs),
+        "messages": state.messages,
+        "writer": _process(state.writer) if state.writer else None,
+        "waiting": [_process(process) for process in state.waiting],
+        "lag": {
+            "pending_files": state.pending_files,
+            "oldest_seconds": state.oldest_seconds,
+            "pending_deliveries": state.pending_deliveries,
+        },
+    }
+
+
+def _problems_of(hosts: Sequence[Host], settings: Settings) -> Iterator[str]:
+    live = [host for host in hosts if host.is_live]
+    if not any(host.member.role == "head" for host in live):
+        yield "No head runs, so no file is noticed. Start one: lfp cluster head"
+    if settings.broker and not any(host.member.role == "worker" for host in live):
+        yield "No worker runs, so no file is ingested. Start one or more: lfp worker"
+    for host in live:
+        if host.member.settings != settings_digest(settings):
+            yield f"{host.mark.name} has other settings than this host; compare `lfp.toml`"
+        if host.member.version != __version__:
+            yield f"{host.mark.name} has version {host.member.version}, this host {__version__}."
+    for host in hosts:
+        if not host.is_live:
+            yield f"{host.mark.name} was lost: it was last seen {host.mark.seconds:.0f} s ago."
+
+
+def _messages(settings: Settings, problems: list[str]) -> int | None:
+    """Return the number of messages in all lists of the queue; None without a broker."""
+    if settings.broker is None:
+        return None
+    try:
+        client = broker_client(settings)
+        names = [_QUEUE, *(f"{_QUEUE}{_OF_PRIORITY}{priority}" for priority in _PRIORITIES)]
+        return sum(int(str(client.llen(name))) for name in names)
+    except LfpError as error:
+        problems.append(user_message(error))
+        return None
+
+
+def _lag(engine: Engine, problems: list[str]) -> tuple[list[float], int]:
+    """Return the ages of the pending files, and the number of pending deliveries."""
+    try:
+        problems += [f"The bucket {name} is missing." for name in missing_buckets(engine.settings)]
+        with engine.raw_zone.index.snapshot():
+            files = engine.catalog.list_inbox().ready
+            landed = engine.backlog.reconciled(files)
+            pending = [file for file, done in zip(files, landed, strict=True) if done is None]
+            deliveries = engine.pending_deliveries(_LOG, offered=pending)
+    except LfpError as error:
+        problems.append(user_message(error))
+        return [], 0
+    now = time.time()
+    return [max(now - file.ctime_ns / 1e9, 0.0) for file in pending], len(deliveries)
+
+
+def _lag_lines(state: ClusterStatus) -> list[str]:
+    if state.oldest_seconds is None:
+        files = "no file is pending"
+    else:
+        number = pluralize(state.pending_files, "pending file")
+        files = f"{number}, the oldest for {state.oldest_seconds:.0f} s"
+    landed = pluralize(state.pending_deliveries, "landed delivery")
+    return [files, *([f"{landed} not merged yet"] if state.pending_deliveries else [])]
+
+
+def _host_line(host: Host) -> str:
+    slots = f", {pluralize(host.member.slots, 'slot')}" if host.member.role == "worker" else ""
+    seen = f"last seen {host.mark.seconds:.0f} s ago" if host.is_live else "LOST"
+    return f"{host.mark.name} on {host.mark.host}{slots}, {_age(host.mark)}, {seen}"
+
+
+def _age(mark: Mark) -> str:
+    return f"since {datetime.fromtimestamp(mark.since_ns / 1e9, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _process(process: LockHolder) -> Mapping[str, object]:
+    return asdict(process) | {"since": _time(process.since)}
+
+
+def _time(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None)

@@ -1,0 +1,112 @@
+"""The manifests for Kubernetes, made of the settings: a head, and what it needs to start runs.
+
+A secret is named only. Its values are LFP_CATALOG, and the credentials of the buckets.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from lfp_pipeline.common.project_folder import TEMPLATES
+from lfp_pipeline.common.setting_names import ENV_PREFIX, secret_names
+from lfp_pipeline.common.setting_types import BUCKET
+from lfp_pipeline.common.text import size_in_bytes
+from lfp_pipeline.errors import OperationRefusedError
+from lfp_pipeline.settings import Settings
+
+_NEED_A_BUCKET = ("lake", "raw", "inbox")
+_NOT_IN_A_POD = {"data_dir", "sources_file", "threads", "worker_runs"}
+_NAME = re.compile(r"@(\w+)@")
+
+_OTHER_MEMORY = 2**30
+"""Memory of a run beside DuckDB's: Python, Dagster, and files that are recoded."""
+
+
+def manifests(settings: Settings, image: str, namespace: str, secret: str, cpus: int) -> str:
+    """Return the manifests as YAML.
+
+    Args:
+        image: the container image, with its tag.
+        secret: the name of a Secret that has LFP_CATALOG and the credentials, by variable.
+        cpus: the processors of a run, which are DuckDB's threads.
+
+    Raises:
+        OperationRefusedError: a place is a folder, which pods do not have in common.
+    """
+    if folders := [name for name in _NEED_A_BUCKET if not _is_bucket(getattr(settings, name))]:
+        names = ", ".join(f"{ENV_PREFIX}{name.upper()}" for name in folders)
+        msg = f"Pods have no folder in common. Set to a bucket (s3://bucket/prefix): {names}."
+        raise OperationRefusedError(msg)
+    memory = size_in_bytes(settings.memory_limit) * settings.parallel_files + _OTHER_MEMORY
+    values: dict[str, Any] = {
+        "image": image,
+        "namespace": namespace,
+        "secret": secret,
+        "cpus": str(cpus),
+        "memory": f"{-(-memory // 2**20)}Mi",
+        "max_workers": settings.max_workers,
+        "others": max(settings.max_workers - 1, 1),
+    }
+    instance = _parsed("dagster-cluster.yaml") | _filled_in(
+        _parsed("kubernetes-dagster.yaml"), values
+    )
+    values["dagster_yaml"] = yaml.safe_dump(instance, sort_keys=False)
+    values["settings"] = _variables(settings) | {f"{ENV_PREFIX}THREADS": str(cpus)}
+    documents = _filled_in(_parsed("kubernetes.yaml"), values)
+    return str(yaml.dump_all(documents, Dumper=_WithoutAliases, sort_keys=False))
+
+
+def _variables(settings: Settings) -> dict[str, str]:
+    """Return the variables of the settings that are no secrets, and differ from their defaults."""
+    omitted = _NOT_IN_A_POD | secret_names(Settings.model_fields)
+    changed = settings.model_dump(mode="json", exclude_defaults=True, exclude=omitted)
+    return {
+        "LFP_DATA_DIR": "/project/data",
+        "DAGSTER_HOME": "/dagster",
+        **{f"{ENV_PREFIX}{name.upper()}": _as_text(value) for name, value in changed.items()},
+    }
+
+
+def _as_text(value: object) -> str:
+    """Return a value of a setting as its variable."""
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _is_bucket(place: str | None) -> bool:
+    return place is not None and place.startswith(BUCKET)
+
+
+def _parsed(template: str) -> Any:  # noqa: ANN401 (likewise)
+    return yaml.safe_load((TEMPLATES / template).read_text())
+
+
+def _filled_in(node: Any, values: Mapping[str, Any]) -> Any:  # noqa: ANN401 (any part of YAML)
+    """Return a part of a template with the values in place of their names."""
+    if isinstance(node, dict):
+        return {key: _filled_in(value, values) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_filled_in(value, values) for value in node]
+    if isinstance(node, str) and (name := _NAME.fullmatch(node)):
+        return values[name[1]]
+    return node
+
+
+class _WithoutAliases(yaml.SafeDumper):
+    """Writes each part in full, and a text of several lines as it is."""
+
+    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002
+        """Return True."""
+        return True
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = "|" if "\n" in text else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_WithoutAliases.add_representer(str, _represent_text)

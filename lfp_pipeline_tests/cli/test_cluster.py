@@ -1,0 +1,119 @@
+"""The commands for several hosts, on real servers."""
+
+import signal
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from examples.processes import free_port
+from testing.cluster import Cluster
+from testing.command_line import CommandLine
+from testing.processes import until
+
+pytest.importorskip("dagster_celery")
+
+
+@pytest.mark.slow
+def test_init_creates_the_tables_once_and_may_run_at_the_same_time(cluster: Cluster) -> None:
+    inits = [cluster.start("cluster", "init") for _ in range(3)]
+    for init in inits:
+        assert init.process.wait(120) == 0, init.output()
+    with cluster.instance() as instance:
+        assert instance.get_runs() == []
+
+
+def test_commands_for_several_hosts_need_a_catalog(lfp: CommandLine) -> None:
+    for command in (["cluster", "init"], ["cluster", "status"], ["worker"]):
+        ended = lfp(*command)
+        assert ended.code == 1
+        assert ended.err.startswith("LFP_CATALOG is not set")
+
+
+def test_an_unreachable_catalog_is_named_without_its_password(lfp: CommandLine) -> None:
+    port = free_port()
+    lfp.set(catalog=f"postgresql://lfp:s3cret@127.0.0.1:{port}/lfp", broker="redis://127.0.0.1:1")
+    for command in (["cluster", "init"], ["cluster", "head"], ["cluster", "status"], ["worker"]):
+        ended = lfp(*command)
+        assert ended.code == 5
+        assert f"The catalog at 127.0.0.1:{port}/lfp cannot be reached" in ended.err
+        assert "s3cret" not in ended.err
+
+
+def test_tables_broker_and_bucket_are_checked_in_turn(
+    lfp: CommandLine, catalog_url: SecretStr, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = free_port()
+    lfp.set(catalog=catalog_url.get_secret_value())
+    assert "lfp cluster init" in lfp("worker").err
+    lfp.done("cluster", "init")
+    assert lfp("worker").err.startswith("LFP_BROKER is not set")
+    lfp.set(broker=f"redis://:s3cret@127.0.0.1:{port}/0")
+    ended = lfp("worker")
+    assert ended.code == 5
+    assert f"The broker at 127.0.0.1:{port} cannot be used: ConnectionError." in ended.err
+    assert "s3cret" not in ended.err
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cret")
+    lfp.set(lake="s3://a-bucket/lake")
+    ended = lfp("cluster", "init")
+    assert ended.code == 5
+    assert f"The bucket a-bucket (LFP_LAKE) at http://127.0.0.1:{port} cannot be" in ended.err
+    assert "s3cret" not in ended.err
+
+
+@pytest.mark.slow
+def test_one_head_runs_at_a_time(cluster: Cluster) -> None:
+    first = cluster.start_head()
+    second = cluster.start("cluster", "head", "--port", str(free_port()))
+    assert second.process.wait(60) == 5
+    assert "lfp dev" in second.output(), "the home of the first one is in use"
+    cluster.environment["DAGSTER_HOME"] = str(cluster.folder / "other")
+    second = cluster.start("cluster", "head", "--port", str(free_port()))
+    assert second.process.wait(60) == 5
+    assert "Another head runs on the host" in second.output()
+    first.send(signal.SIGTERM)
+    assert first.process.wait(60) == 0
+    assert cluster.names_of_hosts() == []
+    third = cluster.start_head()
+    third.send(signal.SIGTERM)
+    assert third.process.wait(60) == 0
+
+
+@pytest.mark.slow
+def test_a_dropped_file_is_ingested_by_a_worker_and_no_secret_is_shown(cluster: Cluster) -> None:
+    cluster.start_head()
+    worker = cluster.start_worker("one", 2)
+    assert cluster.lfp("cluster", "status").returncode == 0
+    cluster.drop("a.csv", "s1,Ann,x", "s2,Bob,y")
+    until(lambda: [run.status.value for run in cluster.runs()] == ["SUCCESS"], 90)
+    assert cluster.query("SELECT sku, name FROM products ORDER BY sku") == [
+        {"sku": "s1", "name": "Ann"},
+        {"sku": "s2", "name": "Bob"},
+    ]
+    _assert_no_secret(cluster)
+    worker.send(signal.SIGTERM)
+    assert worker.process.wait(60) == 0, worker.output()
+    state = cluster.status()
+    assert [host["name"] for host in state["hosts"]] == ["head"]
+    assert any("No worker runs" in problem for problem in state["problems"])
+
+
+def _assert_no_secret(cluster: Cluster) -> None:
+    """Look for the passwords in logs, files, process titles, and Dagster's tables."""
+    from lfp_pipeline.hosts.postgres import session  # noqa: PLC0415
+
+    texts = {str(host.log): host.output() for host in cluster.hosts}
+    for host in cluster.hosts:
+        for pid in host.processes():
+            texts[f"title of {pid}"] = Path(f"/proc/{pid}/cmdline").read_text()
+    for file in (cluster.folder / ".dagster_home").rglob("*"):
+        if file.is_file():
+            texts[str(file)] = file.read_bytes().decode(errors="replace")
+    with session(SecretStr(cluster.environment["LFP_CATALOG"]), "a test") as connection:
+        for table in ("dagster.runs", "dagster.event_logs", "dagster.run_tags", "lfp.marks"):
+            rows = connection.execute(f"SELECT t::text FROM {table} AS t").fetchall()
+            texts[table] = "\n".join(text for (text,) in rows)
+    assert texts["dagster.event_logs"]
+    assert [where for where, text in texts.items() if "s3cret" in text] == []
