@@ -23,7 +23,9 @@ FIRST ?= 0
 CORE_TESTS := $(addprefix lfp_pipeline_tests/,test_settings.py test_definitions.py defs ingest warehouse \
   operations stories cli/test_commands.py dagster_support)
 
-CLUSTER_TESTS := lfp_pipeline_tests/hosts
+CLUSTER_TESTS := lfp_pipeline_tests/hosts lfp_pipeline_tests/warehouse/test_lake.py \
+  lfp_pipeline_tests/operations/test_move_data.py lfp_pipeline_tests/cli/test_cluster.py \
+  lfp_pipeline_tests/dagster_support/test_worker_queue.py lfp_pipeline_tests/operations/test_manifests.py
 
 VENV := .venv
 BENCH_VENV := .venv-bench

@@ -17,6 +17,9 @@ from pydantic import SecretStr
 
 from examples.processes import free_port
 from lfp_pipeline.cli.dagster_home import prepare
+from lfp_pipeline.engine import Engine
+from lfp_pipeline.operations.read_tables import open_tables
+from lfp_pipeline.settings import Settings, load_settings
 from testing.processes import PROJECT, until
 from testing.redis import RedisServer
 
@@ -120,15 +123,23 @@ class Cluster:
         file.rename(self.inbox / name)
 
     def query(self, sql: str) -> Any:  # noqa: ANN401
-        return json.loads(self.lfp("query", "--json", sql).stdout)
+        with self.settings() as settings, open_tables(Engine(settings, read_only=True)) as tables:
+            return tables.rows(sql)
+
+    @contextmanager
+    def settings(self) -> Iterator[Settings]:
+        """Have this process work in the folder, with the environment of the hosts."""
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in self.environment.items():
+                patch.setenv(name, value)
+            patch.delenv("LFP_SETTINGS_FILE", raising=False)
+            patch.chdir(self.folder)
+            yield load_settings()
 
     @contextmanager
     def instance(self) -> Iterator[dg.DagsterInstance]:
         """Open the Dagster instance of the hosts."""
-        with pytest.MonkeyPatch.context() as patch:
-            for name, value in self.environment.items():
-                patch.setenv(name, value)
-            patch.chdir(self.folder)
+        with self.settings():
             home = Path(self.environment.get("DAGSTER_HOME", self.folder / ".dagster_home"))
             prepare(home, even_if_current=False)
             with dg.DagsterInstance.from_config(str(home)) as instance:

@@ -7,6 +7,7 @@ import click
 
 from lfp_pipeline.cli.dev import serve, ui_options
 from lfp_pipeline.cli.layout import fit
+from lfp_pipeline.cli.move import export_command, import_command
 from lfp_pipeline.cli.output import FAILED, examples, json_option, print_json
 from lfp_pipeline.cli.param_types import Text
 
@@ -106,3 +107,7 @@ def status(*, as_json: bool) -> None:
     else:
         click.echo(fit(render_cluster_status(state)))
     sys.exit(FAILED if state.problems else 0)
+
+
+command.add_command(import_command)
+command.add_command(export_command)

@@ -32,6 +32,7 @@ from lfp_pipeline.operations.shadow_build import (
     shadow_engine,
 )
 from lfp_pipeline.reading.options import Rereading
+from lfp_pipeline.warehouse.backend import Backend
 from lfp_pipeline.warehouse.database_swap import (
     WarehouseSnapshot,
     copy_history,
@@ -79,6 +80,7 @@ def rebuild_products(
     dry_run: bool = False,
     allow_data_loss: bool = False,
     use_present_settings: bool = False,
+    like: Backend | None = None,
 ) -> Report:
     """Rebuild the database from the raw zone; the tables are the same afterwards.
 
@@ -89,6 +91,8 @@ def rebuild_products(
         allow_data_loss: rebuild even if merged deliveries cannot be read any more.
         use_present_settings: read all deliveries with the present settings, whatever they were
             merged with.
+        like: another database, of a copy of the raw zone. Its history and its settings count, and
+            the tables must be like its own.
 
     Raises:
         OperationRefusedError: the new database would lack something, or have it otherwise. The old
@@ -98,7 +102,11 @@ def rebuild_products(
     if dry_run:
         return _plan(engine, log).report(engine)
     return _apply(
-        engine, log, allow_data_loss=allow_data_loss, use_present_settings=use_present_settings
+        engine,
+        like or engine.warehouse,
+        log,
+        allow_data_loss=allow_data_loss,
+        use_present_settings=use_present_settings,
     )
 
 
@@ -114,13 +122,18 @@ def _plan(engine: Engine, log: logging.Logger) -> _Plan:
 
 
 def _apply(
-    engine: Engine, log: logging.Logger, *, allow_data_loss: bool, use_present_settings: bool
+    engine: Engine,
+    former: Backend,
+    log: logging.Logger,
+    *,
+    allow_data_loss: bool,
+    use_present_settings: bool,
 ) -> Report:
     started = utc_now()
     database = engine.warehouse
     entries: Mapping[str, LedgerEntry] = {}
-    if database.exists:  # If it is busy, fail now, and not after an hour of reading.
-        with _tolerating_corruption(log), database.session("rebuilding", log) as connection:
+    if former.exists:  # If it is busy, fail now, and not after an hour of reading.
+        with _tolerating_corruption(log), former.session("rebuilding", log) as connection:
             entries = all_entries(connection)
 
     def follow(entries: Mapping[str, LedgerEntry]) -> Mapping[str, Rereading]:
@@ -132,7 +145,7 @@ def _apply(
     with shadow_engine(engine) as shadow:
         follow(entries)
         with database.lock.held("rebuilding", log):
-            old = _read_old(engine, log)
+            old = _read_old(database, former, log)
             recorded = follow(old.entries if old else {})  # Deliveries that came meanwhile.
             with shadow.warehouse.session("rebuilding", log) as connection:
                 _require_all_reverted(engine, connection)
@@ -142,11 +155,11 @@ def _apply(
                 if not allow_data_loss:
                     comparison.require_no_loss()
                 if not use_present_settings:
-                    comparison.require_same_reading(connection, database, recorded)
+                    comparison.require_same_reading(connection, former, recorded)
                 report = comparison.report
                 if old is not None:
                     same = not comparison.lost
-                    copy_history(connection, database, unmerged=comparison.unmerged, same=same)
+                    copy_history(connection, former, unmerged=comparison.unmerged, same=same)
                 record_operation(connection, "rebuild_products", started, report.summary)
                 shadow.warehouse.flush(connection)
             if old is None:
@@ -158,18 +171,22 @@ def _apply(
     return replace(report, changed=None)
 
 
-def _read_old(engine: Engine, log: logging.Logger) -> WarehouseSnapshot | None:
-    """Return the contents of the old database, or None if there is none that can be read.
+def _read_old(database: Backend, former: Backend, log: logging.Logger) -> WarehouseSnapshot | None:
+    """Return the contents of the former database, or None if there is none that can be read.
 
-    Its write-ahead log is empty afterwards.
+    The write-ahead log of the database to be replaced is empty afterwards.
     """
-    if not engine.warehouse.exists:
+    if database.exists:
+        with _tolerating_corruption(None), database.locked_session(log) as connection:
+            database.flush(connection)
+            if former is database:
+                read_history(connection)
+                return take_snapshot(connection)
+    if former is database:
         return None
-    with _tolerating_corruption(None), engine.warehouse.locked_session(log) as connection:
-        engine.warehouse.flush(connection)
+    with former.session("comparing", log) as connection:
         read_history(connection)
         return take_snapshot(connection)
-    return None
 
 
 def _require_all_reverted(engine: Engine, connection: duckdb.DuckDBPyConnection) -> None:

@@ -28,9 +28,14 @@ class FolderSidecars:
         """Return whether there is a sidecar."""
         return self._path(name, suffix).exists()
 
-    def write(self, name: RawName, suffix: str, content: bytes) -> None:
+    def write(
+        self, name: RawName, suffix: str, content: bytes, written_ns: int | None = None
+    ) -> None:
         """Write a sidecar, or replace it."""
-        write_file(self._path(name, suffix), content)
+        path = self._path(name, suffix)
+        write_file(path, content)
+        if written_ns is not None:
+            os.utime(path, ns=(written_ns, written_ns))
 
     def remove(self, name: RawName, suffix: str) -> None:
         """Remove a sidecar, if there is one."""

@@ -9,7 +9,7 @@ a copy), the file is hashed.
 import hashlib
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from stat import S_IMODE
 from typing import BinaryIO
@@ -52,8 +52,10 @@ class FolderStore:
         yield path
 
     def touched_ns(self, name: RawName) -> int | None:
-        """Return the ctime of the raw file."""
-        return self.path(name).stat().st_ctime_ns
+        """Return the ctime of the raw file; None: it is missing, as that of a pruned delivery."""
+        with suppress(FileNotFoundError):
+            return self.path(name).stat().st_ctime_ns
+        return None
 
     def size(self, name: RawName) -> int | None:
         """Return the size of the raw file; None: it is missing."""

@@ -51,6 +51,7 @@ class RawZone:
 
     Attributes:
         root: its folder on this machine.
+        sidecars: what lies beside the bytes.
         store: the bytes.
         records: what is known of each delivery.
         desired: the desired state of each delivery.
@@ -61,11 +62,11 @@ class RawZone:
     def __init__(self, root: Path, *, read_only: bool = False) -> None:
         """Use the raw zone in a folder; with `read_only`, not even its index is written."""
         self.root = root
-        self._sidecars = FolderSidecars(root)
+        self.sidecars = FolderSidecars(root)
         self.store = FolderStore(root)
-        self.records = RawRecords(self._sidecars, self.store)
-        self.desired = DesiredStates(self._sidecars, self.store)
-        self.notes = StatusNotes(self._sidecars, self.desired)
+        self.records = RawRecords(self.sidecars, self.store)
+        self.desired = DesiredStates(self.sidecars, self.store)
+        self.notes = StatusNotes(self.sidecars, self.desired)
         self.index = RawIndex(root, self.desired, read_only=read_only)
 
     @classmethod
@@ -115,7 +116,7 @@ class RawZone:
             fetched = source.fetch(sink, progress)
             group = os.fstat(file.fileno()).st_gid
             os.fchmod(file.fileno(), fetched.readers.mode_in(folder, group))
-            with self._sidecars.changing(key):
+            with self.sidecars.changing(key):
                 described = self._described(source, key, fetched, sink, polled=polled, kind=kind)
                 completes = unfinished_upload(before, sink, file, temporary)
                 return self._keep(replace(described, completes=completes), file, temporary, log)
@@ -151,7 +152,7 @@ class RawZone:
         kind: Kind = Kind.PRODUCTS,
     ) -> Delivery:
         """Return the delivery of fetched bytes."""
-        sha256, landed_at = sink.hexdigest(), self._sidecars.now()
+        sha256, landed_at = sink.hexdigest(), self.sidecars.now()
         if kind is Kind.DELETION:  # Its time is chosen to follow the deleted products.
             delivered_at = fetched.modified or landed_at
         else:
@@ -301,7 +302,7 @@ class RawZone:
             LandingError: there is none, or its record cannot be read.
         """
         name = self.name_of(delivery_id)
-        if name is None or not self._sidecars.exists(name, RECORD):
+        if name is None or not self.sidecars.exists(name, RECORD):
             key, _, _ = delivery_id.partition("#")
             msg = (
                 f"There is no delivery {delivery_id!r} in the raw zone {self.root}. Give the "
@@ -315,7 +316,7 @@ class RawZone:
         name = self.name_of(delivery_id)
         return (
             name is not None
-            and self._sidecars.exists(name, RECORD)
+            and self.sidecars.exists(name, RECORD)
             and not self.desired.is_pruned(name)
         )
 
@@ -335,8 +336,8 @@ class RawZone:
 
     def _names(self, keys: Iterable[str] | None = None) -> Iterator[RawName]:
         """Yield the names of all deliveries of partitions, or of all partitions."""
-        for key in self._sidecars.partitions() if keys is None else keys:
-            yield from (RawName(key, stem) for stem in self._sidecars.recorded(key))
+        for key in self.sidecars.partitions() if keys is None else keys:
+            yield from (RawName(key, stem) for stem in self.sidecars.recorded(key))
 
 
 def _oldest_first(deliveries: Iterable[Delivery]) -> list[Delivery]:

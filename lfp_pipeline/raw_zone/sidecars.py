@@ -55,8 +55,10 @@ class Sidecars(Protocol):
     def exists(self, name: RawName, suffix: str) -> bool:
         """Return whether there is a sidecar."""
 
-    def write(self, name: RawName, suffix: str, content: bytes) -> None:
-        """Write a sidecar, or replace it."""
+    def write(
+        self, name: RawName, suffix: str, content: bytes, written_ns: int | None = None
+    ) -> None:
+        """Write a sidecar, or replace it, as one that was written now, or at another time."""
 
     def remove(self, name: RawName, suffix: str) -> None:
         """Remove a sidecar, if there is one."""

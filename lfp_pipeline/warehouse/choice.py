@@ -1,5 +1,8 @@
 """Which warehouse the settings mean: a lake with a catalog, or a database in a file."""
 
+from dataclasses import replace
+from pathlib import Path
+
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.settings import Settings
 from lfp_pipeline.warehouse.backend import Backend
@@ -15,6 +18,11 @@ def warehouse_of(settings: Settings, *, read_only: bool = False) -> Backend:
     from lfp_pipeline.warehouse.lake import Lake  # noqa: PLC0415 (needs more packages)
 
     return Lake.of(settings, read_only=read_only)
+
+
+def warehouse_in(file: Path, settings: Settings) -> Backend:
+    """Return the database in a file, to read with the resources of these settings."""
+    return replace(Warehouse.of(settings, read_only=True), path=file)
 
 
 def published_of(settings: Settings, warehouse: Backend, raw_zone: RawZone) -> Published:

@@ -27,6 +27,22 @@ FULL JOIN (SELECT {key} AS key, hash(entry) AS digest FROM other.{table} AS entr
 WHERE these.digest IS DISTINCT FROM others.digest
 """
 
+# What two databases of one raw zone have in common, whatever the order of their merges.
+_COMMON = dict.fromkeys(("products", "name_counts", "deletions", "rejected_rows"), "*") | {
+    "deliveries": "delivery_id, partition_key, source, sha256, size_bytes, delivered_at, status, "
+    "kind, rows_read, rows_superseded, rows_rejected, blank_lines, repeated_headers, "
+    "lines_above_header"
+}
+
+_DIFFERENCES = """
+SELECT
+    (SELECT count(*) FROM (
+        SELECT {columns} FROM warehouse.{table} EXCEPT ALL SELECT {columns} FROM other.{table}
+    )) + (SELECT count(*) FROM (
+        SELECT {columns} FROM other.{table} EXCEPT ALL SELECT {columns} FROM warehouse.{table}
+    ))
+"""
+
 # The deliveries with products of the other database that this one has differently or not at all,
 # without a newer delivery or deletion that explains it.
 _READ_DIFFERENTLY = """
@@ -111,6 +127,19 @@ def differing_rows(
         statement = _DIFFERING_ROWS.format(table=table, key=_KEYS[table])
         number, some = connection.execute(statement).fetchall()[0]
         return number, some or []
+
+
+def differences(connection: duckdb.DuckDBPyConnection, other: Backend) -> dict[str, int]:
+    """Return how many rows each table has that another database of the raw zone lacks, and back.
+
+    Of deliveries, only those columns are compared that do not depend on the order of the merges.
+    """
+    with other.attached_read_only(connection, "other"):
+        found = {
+            table: connection.execute(_DIFFERENCES.format(table=table, columns=columns)).fetchall()
+            for table, columns in _COMMON.items()
+        }
+    return {table: rows for table, [(rows,)] in found.items() if rows}
 
 
 def read_differently(

@@ -201,9 +201,10 @@ class Lake(Backend):
         if snapshot is None or schema is None:
             msg = f"{self.location}: there are no tables"
             raise duckdb.CatalogException(msg)
+        load_extensions(connection, data_path(self.place))
         _attach(connection, self, name, uuid4().hex, snapshot)
         ((before,),) = connection.execute("SELECT current_setting('search_path')").fetchall()
-        connection.execute(f"SET search_path = '{before},{name}.{schema}'")
+        connection.execute(f"SET search_path = '{before or 'memory.main'},{name}.{schema}'")
         try:
             yield
         finally:

@@ -20,6 +20,7 @@ _RETRY_SECONDS = 0.2
 
 # These are parts of DuckDB's messages.
 _FOREIGN_LOG = "WAL checkpoint iteration does not match"
+_NEWER = "we can only read versions between"
 _CORRUPT = "Corrupt database file"
 _UNREADABLE = (
     "not a valid DuckDB database file",
@@ -88,6 +89,13 @@ def naming_corruption(database: Path) -> Iterator[None]:
         yield
     except duckdb.Error as error:
         text, hint = str(error), hint_for(error)
+        if _NEWER in text:
+            msg = (
+                f"{database} was made by a newer DuckDB than {duckdb.__version__}. Use the "
+                "environment that made it; `lfp export --format duckdb` writes a copy there that "
+                "this version can read."
+            )
+            raise WarehouseInconsistentError(msg) from error
         is_about_file = database.name in text and any(sign in text for sign in _UNREADABLE)
         # With a hint, a full disk or the like is at fault.
         if hint or not (_CORRUPT in text or is_about_file):

@@ -87,7 +87,7 @@ def test_a_dropped_file_is_ingested_by_a_worker_and_no_secret_is_shown(cluster: 
     worker = cluster.start_worker("one", 2)
     assert cluster.lfp("cluster", "status").returncode == 0
     cluster.drop("a.csv", "s1,Ann,x", "s2,Bob,y")
-    until(lambda: [run.status.value for run in cluster.runs()] == ["SUCCESS"], 90)
+    until(lambda: [run.status.value for run in cluster.runs()][:1] == ["SUCCESS"], 90)
     assert cluster.query("SELECT sku, name FROM products ORDER BY sku") == [
         {"sku": "s1", "name": "Ann"},
         {"sku": "s2", "name": "Bob"},

@@ -46,7 +46,9 @@ def test_the_list_has_every_parameter_that_is_a_name():
         for parameter in parameters(command)
         if isinstance(parameter.type, Text)
     }
-    assert names - {("ingest", "name")} == {(command, name) for command, name, _ in NAMING}
+    assert names - {("ingest", "name"), ("worker", "name")} == {
+        (command, name) for command, name, _ in NAMING
+    }
 
 
 @pytest.mark.parametrize("project", ["lfp", "stocked"])

@@ -16,7 +16,6 @@ import dagster as dg
 import pytest
 
 from lfp_pipeline.engine import Engine
-from lfp_pipeline.settings import load_settings
 from testing.cluster import Cluster
 from testing.processes import PROJECT, until
 
@@ -66,19 +65,19 @@ def send(cluster: Cluster, *arguments: object) -> str:
 @contextmanager
 def writer_lock(cluster: Cluster) -> Iterator[None]:
     """Hold the writer lock of the hosts, so that their runs last."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in cluster.environment.items():
-            patch.setenv(name, value)
-        patch.delenv("LFP_SETTINGS_FILE", raising=False)
-        patch.chdir(cluster.folder)
-        engine = Engine(load_settings())
-        with engine.warehouse.lock.held("testing", LOG):
-            yield
+    with cluster.settings() as settings:
+        engine = Engine(settings)
+    with engine.warehouse.lock.held("testing", LOG):
+        yield
 
 
 def statuses(cluster: Cluster) -> list[str]:
-    """Return the statuses of the runs, the oldest first."""
-    return [run.status.value for run in cluster.runs()]
+    """Return the statuses of the runs that ingest, the oldest first."""
+    return [run.status.value for run in runs(cluster)]
+
+
+def runs(cluster: Cluster) -> list[dg.DagsterRun]:
+    return [run for run in cluster.runs() if run.job_name.startswith("ingest")]
 
 
 def is_waiting_for_the_writer(cluster: Cluster) -> bool:
@@ -144,7 +143,7 @@ def test_a_message_that_comes_twice_is_executed_once(cluster: Cluster) -> None:
     with cluster.instance() as instance:
 
         def messages() -> list[str]:
-            return [entry.user_message for entry in instance.all_logs(run_id)]
+            return [entry.message for entry in instance.all_logs(run_id)]
 
         until(lambda: any("already finished" in message for message in messages()), 60)
         begun = [entry for entry in instance.all_logs(run_id) if entry.is_dagster_event]
@@ -170,11 +169,11 @@ def test_a_run_whose_message_is_lost_fails_is_no_attempt_and_is_requested_again(
     worker.send_all(signal.SIGCONT)
     until(lambda: statuses(cluster) == ["FAILURE", "SUCCESS"], 150)
     assert_merged_once(cluster)
-    first, second = cluster.runs()
+    first, second = runs(cluster)
     assert first.tags["lfp/not_tried"] == "a.csv"
     assert second.tags["lfp/version"] == first.tags["lfp/version"]
     with cluster.instance() as instance:
-        failures = [entry.user_message for entry in instance.all_logs(first.run_id)]
+        failures = [entry.message for entry in instance.all_logs(first.run_id)]
     assert any("No worker has begun this run" in message for message in failures)
 
 
@@ -233,6 +232,6 @@ def test_a_run_that_is_canceled_ends(cluster: Cluster) -> None:
         cluster.drop("a.csv", "s1,Ann,x", "s2,Bob,y")
         until(lambda: is_waiting_for_the_writer(cluster), 90)
         with cluster.instance() as instance:
-            assert instance.run_launcher.terminate(cluster.runs()[0].run_id)
+            assert instance.run_launcher.terminate(runs(cluster)[0].run_id)
         until(lambda: statuses(cluster)[0] == "CANCELED", 60)
     assert Path(worker.log).exists()

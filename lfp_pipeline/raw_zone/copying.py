@@ -1,0 +1,47 @@
+"""Copies a raw zone into another one: from a folder to several hosts, and back."""
+
+import logging
+import shutil
+from dataclasses import replace
+
+from lfp_pipeline.common.atomic_files import temporary_sibling
+from lfp_pipeline.model.delivery import Delivery
+from lfp_pipeline.raw_zone.raw_zone import RawZone
+from lfp_pipeline.raw_zone.sidecars import PRUNED, RECORD, REJECTS_DISMISSED, REVERTED
+
+_MARKERS = (REVERTED, PRUNED, REJECTS_DISMISSED)
+
+
+def copy_deliveries(source: RawZone, target: RawZone, log: logging.Logger) -> int:
+    """Copy all deliveries with their desired states, and return how many there are.
+
+    Status notes are not copied: they name a database. A delivery that the target has keeps its
+    bytes, and gets the desired state of the source. Repeating an interrupted copy completes it.
+
+    Raises:
+        LandingError: a record cannot be read.
+        RawFileError: the bytes of a delivery are damaged or gone. Deliveries before it are copied.
+    """
+    deliveries = source.all_deliveries()
+    for number, delivery in enumerate(deliveries, 1):
+        _copy(source, target, delivery)
+        log.info("Copied %d of %d: %s", number, len(deliveries), delivery.label)
+    return len(deliveries)
+
+
+def _copy(source: RawZone, target: RawZone, delivery: Delivery) -> None:
+    """Copy a delivery: bytes, markers, and the record last, because it makes the delivery exist."""
+    name = delivery.raw_name
+    path = target.store.path(name)
+    with temporary_sibling(path) as (file, temporary), target.sidecars.changing(name.key):
+        if not (source.desired.is_pruned(name) or target.store.size(name) == delivery.size_bytes):
+            with source.verified(delivery) as raw, raw.open("rb") as content:
+                shutil.copyfileobj(content, file)
+            target.store.commit(file, temporary, name)
+        for suffix in _MARKERS:
+            if marker := source.sidecars.read(name, suffix):
+                target.sidecars.write(name, suffix, marker.content, marker.written_ns)
+            else:
+                target.sidecars.remove(name, suffix)
+        if not target.sidecars.exists(name, RECORD):
+            target.records.write(replace(delivery, path=path))
