@@ -12,11 +12,13 @@ from testing.dagster_project import Project, project_in
 from testing.lakes import lakes, pytest_addoption
 from testing.postgres import catalog_url, postgres
 from testing.redis import broker_url, redis_server
+from testing.s3_server import bucket_place, s3_server
 from testing.shell import shell
 from testing.shop import shop, stocked, stocked_folder
 
 __all__ = [
     "broker_url",
+    "bucket_place",
     "catalog_url",
     "cluster",
     "lakes",
@@ -24,6 +26,7 @@ __all__ = [
     "postgres",
     "pytest_addoption",
     "redis_server",
+    "s3_server",
     "shell",
     "shop",
     "stocked",

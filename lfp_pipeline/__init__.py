@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from lfp_pipeline.errors import (
         AnotherHeaderError,
         BrokerUnreachableError,
-        BucketUnreachableError,
+        BucketError,
         CatalogUnreachableError,
         DeliveryRefusedError,
         LandingError,
@@ -51,7 +51,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AnotherHeaderError",
     "BrokerUnreachableError",
-    "BucketUnreachableError",
+    "BucketError",
     "CatalogUnreachableError",
     "DeliveryRefusedError",
     "Engine",

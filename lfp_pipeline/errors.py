@@ -32,6 +32,10 @@ class LandingError(LfpError):
         self.retry_after = retry_after
 
 
+class BucketError(LandingError):
+    """A bucket could not be read or written: its server does not answer, or refuses the request."""
+
+
 class StillWrittenError(LandingError):
     """Another program is still writing the file. This does not count as a failed attempt."""
 
@@ -112,10 +116,6 @@ class CatalogUnreachableError(WarehouseBusyError):
 
 class BrokerUnreachableError(LfpError):
     """The Redis server of the workers does not answer, or refuses the connection."""
-
-
-class BucketUnreachableError(LfpError):
-    """The object store of a bucket does not answer, or refuses the access."""
 
 
 class OperationRefusedError(LfpError):

@@ -203,6 +203,12 @@ class Settings(BaseSettings):
         description="Folder or bucket (s3://bucket/prefix) of the DuckLake's files. Unset: lake/ "
         "in the data folder.",
     )
+    lake_retention_hours: float = Field(
+        24,
+        ge=1,
+        le=87_600,
+        description="Age up to which `lfp maintain` keeps snapshots of the lake.",
+    )
     raw: Place | None = Field(
         None,
         description="Folder or bucket (s3://bucket/prefix) of the deliveries. Unset: raw/ in the "

@@ -1,10 +1,12 @@
-"""Markers and status notes of a raw zone in a folder, by the paths of raw files."""
+"""Markers and status notes of raw files in data folders, by the paths of the raw files."""
 
 from pathlib import Path
 
 from lfp_pipeline.model.delivery import Delivery, RawName
 from lfp_pipeline.model.ledger_entry import Status
 from lfp_pipeline.raw_zone.raw_zone import RawZone
+from lfp_pipeline.settings import Settings
+from testing.lakes import known_catalog
 
 
 def is_reverted(raw: Path) -> bool:
@@ -64,7 +66,10 @@ def verify_raw_file(delivery: Delivery, *, full: bool = False) -> None:
 
 
 def _zone(raw: Path) -> RawZone:
-    return RawZone(raw.parent.parent)
+    catalog = known_catalog(raw.parents[2])
+    if catalog is None:
+        return RawZone(raw.parents[1])
+    return RawZone.of(Settings(data_dir=raw.parents[2], catalog=catalog))
 
 
 def _name(raw: Path) -> RawName:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from lfp_pipeline.operations.cluster_init import LAKE, MARKS, NOTES, Part
+from lfp_pipeline.operations.cluster_init import LAKE, MARKS, NOTES, RAW_ZONE, Part
 from lfp_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -17,4 +17,4 @@ def _create_dagster_storage(settings: Settings, connection: "psycopg.Connection[
     create_tables(settings.catalog, connection, FIRST_CURSORS)
 
 
-PARTS = (LAKE, MARKS, NOTES, Part("Dagster's storage", _create_dagster_storage))
+PARTS = (LAKE, RAW_ZONE, MARKS, NOTES, Part("Dagster's storage", _create_dagster_storage))

@@ -54,7 +54,7 @@ def plan_and_print(
     if as_json:
         print_json({"files": rows})
     elif not rows:
-        say(f"Nothing to do: every complete file in {engine.settings.inbox_dir} is ingested.")
+        say(f"Nothing to do: every complete file in {engine.settings.inbox_place} is ingested.")
     else:
         print_rows(rows)
         for row in rows:

@@ -48,7 +48,7 @@ def ingest_pending(
             shown_note(engine.settings, dagster_home()), engine.raw_zone.index, engine.liveness
         )
     if not has_work and not (published.is_stale and published.is_within_budget()):
-        say(f"Nothing to do: every complete file in {engine.settings.inbox_dir} is ingested.")
+        say(f"Nothing to do: every complete file in {engine.settings.inbox_place} is ingested.")
         return [], None
     run = run_job(_JOB, verbose=verbose, listener=display.listener, messages=display.messages)
     return run.all_of(IngestResult, LandingFailure), run

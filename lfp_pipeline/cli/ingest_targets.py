@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from lfp_pipeline.cli.output import UsageProblem
+from lfp_pipeline.common.setting_types import BUCKET
 from lfp_pipeline.common.text import preview
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LandingError, OperationRefusedError
@@ -94,6 +95,10 @@ class _Finder:
 
     def targets_of(self, text: str) -> Iterator[Target]:
         """Yield the files that an argument names."""
+        name = text.removeprefix(f"{self._engine.settings.inbox_place}/")
+        if self._is_in_bucket(name):
+            yield from self._in_inbox(name.rstrip("/"), text)
+            return
         try:
             path = next((path for path in (Path(text), self._inbox / text) if _exists(path)), None)
         except PermissionError:  # The landing says which file, and what to do.
@@ -113,6 +118,13 @@ class _Finder:
             raise OperationRefusedError(msg)
         else:
             yield Target(path.name, LocalFile(path.absolute()))
+
+    def _is_in_bucket(self, name: str) -> bool:
+        """Return whether the inbox is in a bucket and has a file, or a folder, of a name."""
+        if not self._engine.settings.inbox_place.startswith(BUCKET):
+            return False
+        listed = self._files.keys() | _left_out(self._listing).keys()
+        return name in listed or any(other.startswith(f"{name.rstrip('/')}/") for other in listed)
 
     def _in_inbox(self, name: str, text: str) -> Iterator[Target]:
         """Yield a file of the inbox, or the files of a folder in it."""

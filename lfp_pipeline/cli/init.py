@@ -22,6 +22,7 @@ def command(folder: Path, systemd: bool) -> None:
     from lfp_pipeline.cli.output import say
     from lfp_pipeline.cli.settings_template import settings_template
     from lfp_pipeline.common.project_folder import PROJECT_FILE, TEMPLATES
+    from lfp_pipeline.common.setting_types import BUCKET
     from lfp_pipeline.errors import SettingsError
     from lfp_pipeline.settings import load_settings
 
@@ -42,14 +43,15 @@ def command(folder: Path, systemd: bool) -> None:
     names = {"sources.yaml": "sources.yaml", "workspace.yaml": "workspace.yaml"}
     names[".gitignore"] = "gitignore"
     made |= _write_new({path: (TEMPLATES / name).read_text() for path, name in names.items()})
-    settings.inbox_dir.mkdir(parents=True, exist_ok=True)
+    if not settings.inbox_place.startswith(BUCKET):
+        settings.inbox_dir.mkdir(parents=True, exist_ok=True)
     if systemd:
         from lfp_pipeline.cli.systemd import service_files
 
         made |= _write_new(service_files(settings))
     for path, is_new in made.items():
         say(f"{'Created' if is_new else 'Kept'} {path}")
-    say(f"Drop files into {settings.inbox_dir}. Next: lfp demo, or lfp dev")
+    say(f"Drop files into {settings.inbox_place}. Next: lfp demo, or lfp dev")
 
 
 def _write_new(files: Mapping[str, str]) -> dict[str, bool]:

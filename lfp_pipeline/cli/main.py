@@ -44,6 +44,7 @@ _SECTIONS = {
         "verify": "Check the invariants of the data.",
         "rebuild": "Rebuild the database from the raw zone.",
         "prune": "Delete the bytes of old deliveries.",
+        "maintain": "Keep the storage of the tables dense.",
     },
     "Several hosts": {
         "cluster": "Set up and run hosts that work together.",

@@ -27,7 +27,7 @@ def require_servers(settings: "Settings", *, broker: bool = True) -> None:
         SettingsError: a setting, a package, the tables or a bucket is missing.
         CatalogUnreachableError: the database does not answer.
         BrokerUnreachableError: the Redis server does not answer.
-        BucketUnreachableError: the object store does not answer.
+        BucketError: the object store does not answer.
     """
     from lfp_pipeline.errors import SettingsError
     from lfp_pipeline.hosts.broker import broker_client
@@ -41,7 +41,7 @@ def require_servers(settings: "Settings", *, broker: bool = True) -> None:
     if broker:
         broker_client(settings).close()
     if missing := missing_buckets(settings):
-        msg = f"The bucket {missing[0]} is missing. Create it: lfp cluster init"
+        msg = f"The bucket {next(iter(missing))} is missing. Create it: lfp cluster init"
         raise SettingsError(msg)
 
 

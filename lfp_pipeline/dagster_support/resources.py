@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 import duckdb
 from dagster_duckdb import DuckDBResource
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from lfp_pipeline.dagster_support.runs import mark_text
 from lfp_pipeline.dagster_support.shown_until import begin_showing, shown_note
@@ -17,6 +17,8 @@ from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import SettingsError, user_message
 from lfp_pipeline.hosts.liveness import Kind
 from lfp_pipeline.settings import Settings
+from lfp_pipeline.warehouse.backend import Backend
+from lfp_pipeline.warehouse.choice import warehouse_of
 from lfp_pipeline.warehouse.duckdb_file import Warehouse
 
 _LOG = logging.getLogger(__name__)  # dagster.yaml adds this logger to the event log of runs.
@@ -51,12 +53,14 @@ def database_of(settings: Settings) -> dg.ResourceDefinition:
 
     @dg.resource(description="Opens the products database, in one run at a time.")
     def database(_context: dg.InitResourceContext) -> ProductsDatabase:
-        return ProductsDatabase(
+        products = ProductsDatabase(
             database=str(settings.database_path),
             connection_config=settings.duckdb_config,
             writer_wait_seconds=settings.writer_wait_seconds,
             other_process_wait_seconds=settings.other_process_wait_seconds,
         )
+        products._warehouse = warehouse_of(settings)  # noqa: SLF001 (not a field that runs show)
+        return products
 
     return database
 
@@ -74,6 +78,8 @@ class ProductsDatabase(DuckDBResource):
         description="Longest wait for another process, in seconds."
     )
 
+    _warehouse: Backend | None = PrivateAttr(None)
+
     def __init__(self, **data: Any) -> None:  # noqa: ANN401 (any field of the resource)
         if "foreign_wait_seconds" in data:  # The former name, accepted for one release.
             data.setdefault("other_process_wait_seconds", data.pop("foreign_wait_seconds"))
@@ -82,14 +88,14 @@ class ProductsDatabase(DuckDBResource):
     @contextmanager
     def get_connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """Yield a connection whose current database is the products database."""
-        warehouse = Warehouse(
+        warehouse = self._warehouse or Warehouse(
             Path(self.database),
             self.writer_wait_seconds,
             self.other_process_wait_seconds,
             self.connection_config,
         )
         with warehouse.session("looking at the tables", _LOG) as connection:
-            connection.execute("USE warehouse")
+            warehouse.use_tables(connection)
             try:
                 yield connection
             except BaseException:

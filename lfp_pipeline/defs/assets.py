@@ -287,8 +287,8 @@ def _newest(engine: Engine, key: str) -> Delivery:
     if newest := engine.raw_zone.newest(key):
         return newest
     msg = (
-        f"There is no file {key} in the inbox {engine.settings.inbox_dir}, and no delivery of that "
-        "file. Drop the file there, name it in the sources file "
+        f"There is no file {key} in the inbox {engine.settings.inbox_place}, and no delivery of "
+        "that file. Drop the file there, name it in the sources file "
         f"{engine.settings.sources_path}, or set ops.raw_products.config.source."
     )
     raise LandingError(msg, permanent=True)

@@ -73,7 +73,7 @@ def ingest_pending(
         still_written = {partition_key(name) for name in listing.still_writing} & set(config.files)
         tag_not_tried(context, still_written)
         if not files and not deliveries:
-            inbox = engine.settings.inbox_dir
+            inbox = engine.settings.inbox_place
             context.log.info(
                 "Nothing to do: every complete file in %s is merged or reverted.", inbox
             )

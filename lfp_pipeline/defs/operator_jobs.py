@@ -22,6 +22,7 @@ from lfp_pipeline.model.partition_key import file_name
 from lfp_pipeline.operations import Report
 from lfp_pipeline.operations.dismiss import dismiss_delivery
 from lfp_pipeline.operations.export import export_tables
+from lfp_pipeline.operations.maintain import maintain_tables
 from lfp_pipeline.operations.prune import prune_raw
 from lfp_pipeline.operations.purge import Selection, purge_products
 from lfp_pipeline.operations.rebuild import rebuild_products
@@ -110,6 +111,10 @@ class ExportConfig(OperationConfig):
     """Output formats."""
 
     formats: list[str] = Field(["parquet", "csv"], description="parquet, csv, duckdb: one or more.")
+
+
+class MaintainConfig(OperationConfig):
+    """Whether to change anything."""
 
 
 class VerifyConfig(OperationConfig):
@@ -217,5 +222,6 @@ operator_jobs = [
     _job("prune_raw", PruneConfig, prune_raw),
     _job("rebuild_products", RebuildConfig, rebuild_products, changes_tables=True),
     _job("export_tables", ExportConfig, export_tables),
+    _job("maintain_tables", MaintainConfig, maintain_tables),
     verify_job,
 ]

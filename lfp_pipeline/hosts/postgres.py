@@ -64,18 +64,24 @@ def session(url: SecretStr, name: str) -> "Iterator[psycopg.Connection[Any]]":
         CatalogUnreachableError: also if the server ends the connection within the block.
         SettingsError: also if `lfp cluster init` has not created the tables.
     """
-    with connect(url, name) as connection:
-        import psycopg  # noqa: PLC0415
+    with connect(url, name) as connection, translating_errors(url):
+        yield connection
 
-        try:
-            yield connection
-        except psycopg.errors.UndefinedTable:
-            msg = f"The catalog at {place_of(url)} has no tables yet. Create them: lfp cluster init"
-            raise SettingsError(msg) from None
-        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-            ended = f"The catalog at {place_of(url)} has ended the connection: {_reason(error)}."
-            msg = f"{ended} {_HINT}"
-            raise CatalogUnreachableError(msg) from None
+
+@contextmanager
+def translating_errors(url: SecretStr) -> Iterator[None]:
+    """Raise errors of a connection in the block as those of `session`."""
+    import psycopg  # noqa: PLC0415
+
+    try:
+        yield
+    except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
+        msg = f"The catalog at {place_of(url)} has no tables yet. Create them: lfp cluster init"
+        raise SettingsError(msg) from None
+    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+        ended = f"The catalog at {place_of(url)} has ended the connection: {_reason(error)}."
+        msg = f"{ended} {_HINT}"
+        raise CatalogUnreachableError(msg) from None
 
 
 def connection_text(url: SecretStr, name: str) -> str:

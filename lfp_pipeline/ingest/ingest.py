@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import duckdb
 
 from lfp_pipeline.errors import (
+    CatalogUnreachableError,
     LandingError,
     LfpError,
     OperationRefusedError,
@@ -234,5 +235,5 @@ def try_to_write_status_note(
     """Write the status note of a delivery; without one, the next run looks it up in the ledger."""
     try:
         notes.write(name, status, database_id)
-    except OSError as error:
+    except (OSError, CatalogUnreachableError) as error:
         log.warning("The status note of %s could not be written: %s", name.delivery_id, error)

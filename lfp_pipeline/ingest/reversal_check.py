@@ -115,12 +115,13 @@ def _pruned(
         )
         raise OperationRefusedError(msg)
     entries = all_entries(connection)
+    zone = raw_zone.as_of_now()
     # A ledger that was rebuilt since lacks deliveries that were pruned before.
     return [*pruned.values()] + [
         candidate.label
-        for candidate in raw_zone.all_deliveries()
+        for candidate in zone.all_deliveries()
         if candidate.order_key < delivery.order_key
         and candidate.delivery_id not in entries
-        and not raw_zone.desired.state_of(candidate, None).is_replayable
-        and raw_zone.notes.last_status(candidate.raw_name) != Status.REFUSED
+        and not zone.desired.state_of(candidate, None).is_replayable
+        and zone.notes.last_status(candidate.raw_name) != Status.REFUSED
     ]

@@ -10,7 +10,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from lfp_pipeline.common.clock import utc_now
 from lfp_pipeline.common.text import format_size, preview
 from lfp_pipeline.errors import DeliveryRefusedError, LfpError, OperationRefusedError
 from lfp_pipeline.model.delivery import Delivery, Kind
@@ -108,7 +107,7 @@ def revert(
     found = find_replacements(
         delivery, raw_zone, workspace, settings, log, use_present_settings=present
     )
-    at, why = desired.reverted_at(name) or utc_now(), desired.reason_of_dismissed(name)
+    at, why = desired.reverted_at(name) or raw_zone.now(), desired.reason_of_dismissed(name)
     message = _REVERTED.format(at=at) if why is None else _DISMISSED.format(at=at, why=why)
     if found.corrected:
         message += _CORRECTED.format(labels=preview(found.corrected_labels))

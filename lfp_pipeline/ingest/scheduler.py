@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from itertools import chain
 from queue import Empty, SimpleQueue
 
-from lfp_pipeline.common.clock import utc_now
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.ingest.delivery_warnings import older_version
 from lfp_pipeline.ingest.ingest import ingest
@@ -47,7 +46,7 @@ class Scheduler:
 
     def land(self, source: Source, key: str, log: logging.Logger) -> Delivery:
         """Bring a source into the raw zone; raise LandingError if that fails."""
-        started = utc_now()
+        started = self.raw_zone.now()
         if isinstance(source, Feed):
             with source.acknowledging_updates():
                 delivery = self.raw_zone.land(source, key, log, polled=True)

@@ -9,7 +9,7 @@ is listed as its own.
 from collections.abc import Sequence
 from contextlib import suppress
 from operator import itemgetter
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 import duckdb
 
@@ -144,7 +144,7 @@ def _still_there(engine: Engine, rows: Sequence[Row], listing: Listing | None) -
     """Return the rows of deliveries without those whose files were removed from the inbox."""
     if listing is None or not rows:
         return list(rows)
-    inbox = path_as_text(engine.settings.inbox_dir)
+    inbox = path_as_text(Path(engine.settings.inbox_place))
     names = (*listing.still_writing, *(entry.name for entry in listing.skipped))
     present = {file.partition_key for file in listing.ready} | set(map(partition_key, names))
     return [

@@ -13,6 +13,7 @@ from lfp_pipeline.hosts import heartbeats, notes
 from lfp_pipeline.hosts.buckets import create_missing_buckets
 from lfp_pipeline.hosts.postgres import place_of, session
 from lfp_pipeline.operations import Report
+from lfp_pipeline.raw_zone.catalog_sidecars import create_raw_tables
 from lfp_pipeline.settings import Settings
 from lfp_pipeline.warehouse.lake_setup import create_lake_tables
 
@@ -37,6 +38,7 @@ class Part:
 
 
 LAKE = Part("the lake and its fence", lambda settings, _: create_lake_tables(settings))
+RAW_ZONE = Part("records of deliveries", lambda _, connection: create_raw_tables(connection))
 MARKS = Part("marks of hosts and runs", lambda _, connection: heartbeats.create_tables(connection))
 NOTES = Part("notes", lambda _, connection: notes.create_tables(connection))
 
@@ -47,7 +49,7 @@ def init_cluster(settings: Settings, parts: Sequence[Part], log: logging.Logger)
     Raises:
         SettingsError: no catalog is set, or a package is missing.
         CatalogUnreachableError: the database does not answer.
-        BucketUnreachableError: the object store does not answer.
+        BucketError: the object store does not answer.
     """
     if settings.catalog is None:
         msg = "LFP_CATALOG is not set: several hosts meet in that PostgreSQL database."

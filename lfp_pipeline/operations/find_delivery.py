@@ -82,6 +82,7 @@ def find_partition(engine: Engine, text: str) -> str | None:
     path = Path(text).resolve()
     if path.is_relative_to(inbox) and path != inbox:
         names.append(str(path.relative_to(inbox)))
+    names.append(text.removeprefix(f"{engine.settings.inbox_place}/"))
     keys = [*filter(is_partition_key, names), *map(partition_key, names)]
     return next((key for key in keys if engine.raw_zone.index.deliveries(key)), None)
 

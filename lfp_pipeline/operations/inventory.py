@@ -9,6 +9,7 @@ from lfp_pipeline.engine import Engine
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.model.delivery_state import DeliveryState
 from lfp_pipeline.model.ledger_entry import Status
+from lfp_pipeline.raw_zone.status_notes import StatusNotes
 from lfp_pipeline.warehouse.invariants import needed_deliveries
 from lfp_pipeline.warehouse.ledger import statuses
 
@@ -49,8 +50,9 @@ class Inventory:
         """Take the inventory under the writer lock, so that the ledger does not change."""
         status_of = statuses(connection)
         kind_of = dict(connection.execute(_KINDS).fetchall())
-        recorded, unreadable = engine.raw_zone.survey()
-        state_of = engine.raw_zone.desired.state_of
+        zone = engine.raw_zone.as_of_now()
+        recorded, unreadable = zone.survey()
+        state_of = zone.desired.state_of
         state = {
             delivery: state_of(delivery, status_of.get(delivery.delivery_id))
             for delivery in recorded
@@ -79,15 +81,16 @@ class Inventory:
             ],
             pending_reversals=merged
             & {delivery.delivery_id for delivery in kept if not state[delivery].needs_bytes},
-            wrongly_noted=_wrongly_noted(engine, state),
+            wrongly_noted=_wrongly_noted(zone.notes, engine.warehouse.cached_id(), state),
         )
 
 
-def _wrongly_noted(engine: Engine, state: Mapping[Delivery, DeliveryState]) -> frozenset[str]:
-    database_id = engine.warehouse.cached_id()
+def _wrongly_noted(
+    notes: StatusNotes, database_id: str | None, state: Mapping[Delivery, DeliveryState]
+) -> frozenset[str]:
     wrong = set()
     for delivery, of_delivery in state.items():
-        noted = engine.raw_zone.notes.status_in(delivery.raw_name, database_id)
+        noted = notes.status_in(delivery.raw_name, database_id)
         if of_delivery.bytes_kept:
             expected = of_delivery.recorded if of_delivery.is_reconciled else None
         else:  # A pruned delivery needs no note; but it may have one, which may be wrong.

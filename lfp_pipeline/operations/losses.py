@@ -124,8 +124,9 @@ class Comparison:
 
 def pruned_and_needed(engine: Engine) -> Iterator[str]:
     """Yield the ids of deliveries that were pruned while the tables needed them."""
-    desired = engine.raw_zone.desired
-    for delivery in engine.raw_zone.all_deliveries():
+    zone = engine.raw_zone.as_of_now()
+    desired = zone.desired
+    for delivery in zone.all_deliveries():
         name = delivery.raw_name
         if desired.pruned_while_needed(name) and not desired.is_reverted(name):
             yield delivery.delivery_id

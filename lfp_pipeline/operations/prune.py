@@ -97,8 +97,8 @@ def _plan(
 ) -> _Plan:
     needed = needed_deliveries(connection)
     status_of = statuses(connection)
-    deliveries = engine.raw_zone.all_deliveries()
-    desired = engine.raw_zone.desired
+    zone = engine.raw_zone.as_of_now()
+    deliveries, desired = zone.all_deliveries(), zone.desired
     _require_no_pending_reversal(deliveries, status_of, desired)
     old = [
         delivery

@@ -206,7 +206,8 @@ def _plan(engine: Engine, selection: Selection, path: Path, log: logging.Logger)
         ordered.write_csv(str(path), header=True, quoting="ALL")
     earlier = engine.raw_zone.deliveries(PURGES) if skus else []
     taken = {delivery.delivered_at for delivery in earlier}
-    source = _SkuList(LocalFile(path), selection.label, _timestamp_after(newest, taken))
+    at = _timestamp_after(newest, taken, engine.raw_zone.now())
+    source = _SkuList(LocalFile(path), selection.label, at)
     return _Plan(source, skus, products, all_products, first_skus, first_unknown)
 
 
@@ -244,12 +245,14 @@ def _is_known(connection: duckdb.DuckDBPyConnection, partition: str) -> bool:
     return connection.execute(sql, {"key": partition}).fetchone() is not None
 
 
-def _timestamp_after(newest: datetime | None, taken: Collection[datetime]) -> datetime:
+def _timestamp_after(
+    newest: datetime | None, taken: Collection[datetime], now: datetime
+) -> datetime:
     """Return the present time, or a later one if a product to delete is dated later.
 
     No two purges have the same timestamp, so a reverted purge can be made again as another one.
     """
-    timestamp = utc_now()
+    timestamp = now
     with suppress(OverflowError):  # The largest datetime has no successor.
         timestamp = max(timestamp, newest or timestamp)
         while timestamp == newest or timestamp in taken:

@@ -54,12 +54,13 @@ class _Plan:
     def report(self, engine: Engine) -> Report:
         """Return the report of a dry run."""
         size = sum(delivery.size_bytes for delivery in self.deliveries)
-        problems = [
-            f"{delivery.path} is gone."
+        zone = engine.raw_zone.as_of_now()
+        read = {
+            delivery.raw_name: delivery
             for delivery in self.deliveries
-            if engine.raw_zone.store.size(delivery.raw_name) is None
-            and engine.raw_zone.desired.state_of(delivery, None).needs_bytes
-        ]
+            if zone.desired.state_of(delivery, None).needs_bytes
+        }
+        problems = [f"{read[name].path} is gone." for name in zone.store.missing(read)]
         missing = self.needed - {delivery.delivery_id for delivery in self.deliveries}
         problems += [f"{label_of(delivery_id)}: {GONE}" for delivery_id in sorted(missing)]
         number = len(self.deliveries)
@@ -192,7 +193,7 @@ def _read_old(database: Backend, former: Backend, log: logging.Logger) -> Wareho
 def _require_all_reverted(engine: Engine, connection: duckdb.DuckDBPyConnection) -> None:
     """Raise if the shadow database could not revert a delivery: its replacements may be pruned."""
     status_of = statuses(connection)
-    state_of = engine.raw_zone.desired.state_of
+    state_of = engine.raw_zone.as_of_now().desired.state_of
     for delivery in replayable_deliveries(engine):
         if state_of(delivery, status_of.get(delivery.delivery_id)).awaits_reversal:
             msg = (
@@ -234,7 +235,7 @@ def _conclude(
     engine: Engine, entries: Mapping[str, LedgerEntry], id_: str, log: logging.Logger
 ) -> None:
     """Conclude the deliveries whose status notes differ from the entries of the new database."""
-    notes = engine.raw_zone.notes
+    notes = engine.raw_zone.as_of_now().notes
     unnoted = [
         IngestResult(delivery, entries[delivery.delivery_id], database_id=id_)
         for delivery in replayable_deliveries(engine)

@@ -52,7 +52,7 @@ def catch_up(
     """
     with shadow.warehouse.session("reading the ledger", log) as connection:
         status_of = statuses(connection)
-    state_of = shadow.raw_zone.desired.state_of
+    state_of = shadow.raw_zone.as_of_now().desired.state_of
     remaining = [
         delivery
         for delivery in deliveries
@@ -80,6 +80,8 @@ def _by_settings(
 
 def replayable_deliveries(engine: Engine) -> list[Delivery]:
     """Return the deliveries that another database can merge or revert, oldest first."""
-    deliveries = engine.raw_zone.all_deliveries()
-    state_of = engine.raw_zone.desired.state_of
-    return [delivery for delivery in deliveries if state_of(delivery, None).is_replayable]
+    zone = engine.raw_zone.as_of_now()
+    state_of = zone.desired.state_of
+    return [
+        delivery for delivery in zone.all_deliveries() if state_of(delivery, None).is_replayable
+    ]

@@ -69,7 +69,8 @@ def verify(
 
 
 def _plan(engine: Engine, *, full: bool) -> Report:
-    recorded, is_pruned = engine.raw_zone.survey()[0], engine.raw_zone.desired.is_pruned
+    zone = engine.raw_zone.as_of_now()
+    recorded, is_pruned = zone.survey()[0], zone.desired.is_pruned
     kept = [delivery for delivery in recorded if not is_pruned(delivery.raw_name)]
     size = sum(delivery.size_bytes for delivery in kept)
     summary = (
@@ -116,8 +117,8 @@ def _apply(engine: Engine, log: logging.Logger, *, full: bool) -> Report:
 
 
 def _without_database(engine: Engine) -> Report:
-    deliveries, _ = engine.raw_zone.survey()
-    last_status = engine.raw_zone.notes.last_status
+    zone = engine.raw_zone.as_of_now()
+    deliveries, last_status = zone.survey()[0], zone.notes.last_status
     done = sum(last_status(delivery.raw_name) is not None for delivery in deliveries)
     if not done:
         return Report("There is no database yet: nothing was merged.", {})

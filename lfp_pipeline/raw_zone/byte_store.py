@@ -1,13 +1,14 @@
 """Where the bytes of deliveries are kept: what each kind of store can do."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from lfp_pipeline.model.delivery import Delivery, Kind, RawName
 
-RawSize = Callable[[RawName], int | None]
+HasSize = Callable[[RawName, int], bool]
+"""Whether the bytes of a delivery have a size."""
 
 HINTS = {
     Kind.PRODUCTS: "Restore it from a copy; or remove it, and land its file again (drop it again, "
@@ -23,8 +24,12 @@ class ByteStore(Protocol):
     def path(self, name: RawName) -> Path:
         """Return where the bytes are read on this machine, if they are there."""
 
-    def commit(self, file: BinaryIO, temporary: Path, name: RawName) -> None:
-        """Keep the bytes of a finished temporary file beside `path`, so that they survive."""
+    def commit(self, file: BinaryIO, temporary: Path, delivery: Delivery) -> None:
+        """Keep the bytes of a finished temporary file beside `path`, so that they survive.
+
+        Raises:
+            LandingError: they could not be kept.
+        """
 
     def verified(
         self, delivery: Delivery, touched_ns: Callable[[], int | None], *, full: bool
@@ -39,14 +44,20 @@ class ByteStore(Protocol):
             RawFileError: the bytes are changed or gone, or cannot be read.
         """
 
+    def is_intact(self, delivery: Delivery) -> bool:
+        """Return whether the bytes are those that landed."""
+
     def touched_ns(self, name: RawName) -> int | None:
         """Return a time that moves with each change of the bytes; None: the store knows none."""
 
     def size(self, name: RawName) -> int | None:
         """Return the size of the bytes; None: they are missing."""
 
-    def sizes(self) -> AbstractContextManager[RawSize]:
-        """Return what gives the size of many deliveries faster, for a block."""
+    def missing(self, names: Iterable[RawName]) -> list[RawName]:
+        """Return those of the deliveries whose bytes are missing."""
+
+    def checking_sizes(self) -> AbstractContextManager[HasSize]:
+        """Return a function that checks the sizes of many deliveries, for a block."""
 
     def remove(self, name: RawName) -> None:
         """Remove the bytes, if they are there."""

@@ -37,7 +37,7 @@ def _copy(source: RawZone, target: RawZone, delivery: Delivery) -> None:
         if not (source.desired.is_pruned(name) or target.store.size(name) == delivery.size_bytes):
             with source.verified(delivery) as raw, raw.open("rb") as content:
                 shutil.copyfileobj(content, file)
-            target.store.commit(file, temporary, name)
+            target.store.commit(file, temporary, delivery)
         for suffix in _MARKERS:
             if marker := source.sidecars.read(name, suffix):
                 target.sidecars.write(name, suffix, marker.content, marker.written_ns)

@@ -99,9 +99,12 @@ class DesiredStates:
 
     def prune(self, name: RawName, *, needed: bool) -> None:
         """Remove the bytes of a delivery. Its record stays."""
-        with self.sidecars.changing(name.key):  # A landing meanwhile would see them as intact.
+        with self.sidecars.changing(name.key):
             self.sidecars.write(name, PRUNED, b"" if needed else _NOT_NEEDED)
-            self.store.remove(name)
+        # Here the marker is kept, whatever happens. A landing may have cleared it, though.
+        with self.sidecars.changing(name.key):
+            if self.is_pruned(name):
+                self.store.remove(name)
 
     def clear_pruned(self, name: RawName) -> None:
         """Remove the marker of a pruned delivery whose bytes have landed again."""

@@ -8,7 +8,7 @@ a copy), the file is hashed.
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from stat import S_IMODE
@@ -17,7 +17,7 @@ from typing import BinaryIO
 from lfp_pipeline.common.atomic_files import commit_file
 from lfp_pipeline.errors import RawFileError
 from lfp_pipeline.model.delivery import Delivery, RawName
-from lfp_pipeline.raw_zone.byte_store import HINTS, RawSize
+from lfp_pipeline.raw_zone.byte_store import HINTS, HasSize
 
 
 class FolderStore:
@@ -30,9 +30,9 @@ class FolderStore:
         """Return the raw file."""
         return self.root / name.key / f"{name.stem}.raw"
 
-    def commit(self, file: BinaryIO, temporary: Path, name: RawName) -> None:
+    def commit(self, file: BinaryIO, temporary: Path, delivery: Delivery) -> None:
         """Rename a finished temporary file to the raw file, so that it survives a power cut."""
-        commit_file(file, temporary, self.path(name))
+        commit_file(file, temporary, self.path(delivery.raw_name))
 
     @contextmanager
     def verified(
@@ -51,6 +51,14 @@ class FolderStore:
             raise RawFileError(msg) from error
         yield path
 
+    def is_intact(self, delivery: Delivery) -> bool:
+        """Return whether the raw file has the bytes that landed, by hashing it."""
+        try:
+            with self.verified(delivery, lambda: None, full=True):
+                return True
+        except RawFileError:
+            return False
+
     def touched_ns(self, name: RawName) -> int | None:
         """Return the ctime of the raw file; None: it is missing, as that of a pruned delivery."""
         with suppress(FileNotFoundError):
@@ -64,18 +72,22 @@ class FolderStore:
         except FileNotFoundError:
             return None
 
+    def missing(self, names: Iterable[RawName]) -> list[RawName]:
+        """Return those of the deliveries whose raw files are missing."""
+        return [name for name in names if self.size(name) is None]
+
     @contextmanager
-    def sizes(self) -> Iterator[RawSize]:
-        """Yield a faster `size`: below a descriptor, the kernel resolves shorter paths."""
+    def checking_sizes(self) -> Iterator[HasSize]:
+        """Yield a function that is fast: below a descriptor, the kernel resolves shorter paths."""
         with open_folder(self.root) as root:
 
-            def size(name: RawName) -> int | None:
+            def has_size(name: RawName, size: int) -> bool:
                 try:
-                    return os.stat(f"{name.key}/{name.stem}.raw", dir_fd=root).st_size
+                    return os.stat(f"{name.key}/{name.stem}.raw", dir_fd=root).st_size == size
                 except FileNotFoundError:
-                    return None
+                    return False
 
-            yield size
+            yield has_size
 
     def remove(self, name: RawName) -> None:
         """Remove the raw file, if it exists."""

@@ -42,9 +42,13 @@ def read_columns(
     *,
     reverted: bool,
     pruned: bool,
-    disk_bytes: int,
+    disk_bytes: int | None = None,
 ) -> IndexRow:
-    """Return the columns of a delivery after `files`, as its sidecars say."""
+    """Return the columns of a delivery after `files`, as its sidecars say.
+
+    Args:
+        disk_bytes: the size of all its files; None: as the record says.
+    """
     version_us = size_bytes = source_ctime_ns = landed_us = None
     noted: tuple[str | None, str | None, int | None] = (None, None, None)
     if record is not None:
@@ -57,5 +61,7 @@ def read_columns(
         status_note = StatusNote.parsed(note)
         status = status_note.reconciled_status(Status.REVERTED if reverted else Status.MERGED)
         noted = status, status_note.database_id, status_note.noted_ns
+    if disk_bytes is None:
+        disk_bytes = 0 if pruned else size_bytes or 0
     of_record = source_ctime_ns, disk_bytes, landed_us
     return version_us, size_bytes, *noted, reverted, pruned, *of_record

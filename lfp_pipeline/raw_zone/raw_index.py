@@ -23,7 +23,7 @@ from typing import TypeVar
 from lfp_pipeline.common.clock import microseconds, microseconds_of
 from lfp_pipeline.model.delivery import RawName
 from lfp_pipeline.model.partition_key import PURGES
-from lfp_pipeline.raw_zone.byte_store import RawSize
+from lfp_pipeline.raw_zone.byte_store import HasSize
 from lfp_pipeline.raw_zone.desired_state import DesiredStates
 from lfp_pipeline.raw_zone.folder_store import open_folder
 from lfp_pipeline.raw_zone.index_database import (
@@ -96,15 +96,17 @@ class RawIndex:
         problem: why the last query could not use that file, and what to do; None: it could.
     """
 
-    def __init__(self, root: Path, desired: DesiredStates, *, read_only: bool = False) -> None:
-        """Use the index of a raw zone.
+    def __init__(
+        self, path: Path, folder: Path, desired: DesiredStates, *, read_only: bool = False
+    ) -> None:
+        """Use the index of a raw zone in a file.
 
         Args:
-            root: a folder of the raw zone on this machine. The index lies beside it.
+            folder: is locked while the file is open. Without it, there is no file.
             read_only: build an index in memory for each query.
         """
-        self.path = root.with_name(f"{root.name}.index")
-        self._root = root
+        self.path = path
+        self._folder = folder
         self._desired = desired
         self._read_only = read_only
         self._refresh = desired.sidecars.refresh
@@ -123,18 +125,18 @@ class RawIndex:
         found = self.ask(lambda index: self._newest(index, asked), {key for key, _, _ in asked})
         if not any(found):  # The raw zone may be missing.
             return found
-        with self._desired.store.sizes() as size:
+        with self._desired.store.checking_sizes() as has_size:
             return [
-                landed if landed and self._has_landed(file, landed, size) else None
+                landed if landed and self._has_landed(file, landed, has_size) else None
                 for file, landed in zip(files, found, strict=True)
             ]
 
-    def _has_landed(self, file: InboxFile, landed: Landed, size: RawSize) -> bool:
+    def _has_landed(self, file: InboxFile, landed: Landed, has_size: HasSize) -> bool:
         """Return whether a file of a version is the one that landed, and restores no lost bytes."""
         if not landed.is_read_from(file.ctime_ns):
             return False
         name = landed.raw_name
-        if not landed.pruned and size(name) == file.size_bytes:
+        if not landed.pruned and has_size(name, file.size_bytes):
             return True
         return not self._desired.should_land_again(name, file.size_bytes, file.ctime_ns)
 
@@ -320,6 +322,6 @@ class RawIndex:
     @contextmanager
     def _folder_locked(self, lock: int) -> Iterator[None]:
         """Lock the raw zone's folder, so that no process removes the index while it is open."""
-        with open_folder(self._root) as folder:
+        with open_folder(self._folder) as folder:
             fcntl.flock(folder, lock | fcntl.LOCK_NB)
             yield

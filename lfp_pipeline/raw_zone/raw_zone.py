@@ -10,8 +10,7 @@ desired state lie beside them (see `sidecars`).
 
 import logging
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -19,24 +18,17 @@ from typing import BinaryIO
 
 from lfp_pipeline.common.atomic_files import commit_file, stale_temporaries, temporary_sibling
 from lfp_pipeline.common.progress import TransferProgress
-from lfp_pipeline.errors import LandingError, RawFileError
+from lfp_pipeline.errors import CatalogUnreachableError, LandingError
 from lfp_pipeline.model.delivery import Delivery, Kind, RawName, stamp
-from lfp_pipeline.model.partition_key import PURGES, is_partition_key, key_hint
+from lfp_pipeline.model.partition_key import PURGES, is_partition_key
 from lfp_pipeline.raw_zone.delivery_time import time_of_fetched, time_of_file, version_of
-from lfp_pipeline.raw_zone.desired_state import DesiredStates
-from lfp_pipeline.raw_zone.folder_sidecars import FolderSidecars
-from lfp_pipeline.raw_zone.folder_store import FolderStore
 from lfp_pipeline.raw_zone.hashing_sink import (
     HashingSink,
     reporting_write_errors,
     unfinished_upload,
 )
 from lfp_pipeline.raw_zone.landing_again import keeps_status, landed_again
-from lfp_pipeline.raw_zone.raw_index import RawIndex
-from lfp_pipeline.raw_zone.raw_records import RawRecords
-from lfp_pipeline.raw_zone.sidecars import RECORD
-from lfp_pipeline.raw_zone.status_notes import StatusNotes
-from lfp_pipeline.settings import Settings
+from lfp_pipeline.raw_zone.raw_reader import RawReader
 from lfp_pipeline.sources.base import Fetched, Source
 
 _OWNER_ONLY = 0o600
@@ -46,33 +38,8 @@ _RESERVED = (
 )
 
 
-class RawZone:
-    """A store of deliveries. Any number of processes may land into it at once.
-
-    Attributes:
-        root: its folder on this machine.
-        sidecars: what lies beside the bytes.
-        store: the bytes.
-        records: what is known of each delivery.
-        desired: the desired state of each delivery.
-        notes: the status of each delivery in a database.
-        index: a cache of records, markers and status notes.
-    """
-
-    def __init__(self, root: Path, *, read_only: bool = False) -> None:
-        """Use the raw zone in a folder; with `read_only`, not even its index is written."""
-        self.root = root
-        self.sidecars = FolderSidecars(root)
-        self.store = FolderStore(root)
-        self.records = RawRecords(self.sidecars, self.store)
-        self.desired = DesiredStates(self.sidecars, self.store)
-        self.notes = StatusNotes(self.sidecars, self.desired)
-        self.index = RawIndex(root, self.desired, read_only=read_only)
-
-    @classmethod
-    def of(cls, settings: Settings, *, read_only: bool = False) -> "RawZone":
-        """Return the raw zone of settings; with `read_only`, not even its index is written."""
-        return cls(settings.raw_dir, read_only=read_only)
+class RawZone(RawReader):
+    """A store of deliveries. Any number of processes may land into it at once."""
 
     def land(
         self,
@@ -97,8 +64,11 @@ class RawZone:
         if not is_partition_key(key):
             msg = f"{key!r} is not a partition key: letters, digits, `.`, `_` and `-`, please."
             raise LandingError(msg, permanent=True)
-        with reporting_write_errors(self.root):
-            return self._land(source, key, log, polled, kind)
+        try:
+            with reporting_write_errors(self.root):
+                return self._land(source, key, log, polled, kind)
+        except CatalogUnreachableError as error:
+            raise LandingError(str(error), permanent=False) from error
 
     def _land(
         self, source: Source, key: str, log: logging.Logger, polled: bool, kind: Kind
@@ -152,7 +122,7 @@ class RawZone:
         kind: Kind = Kind.PRODUCTS,
     ) -> Delivery:
         """Return the delivery of fetched bytes."""
-        sha256, landed_at = sink.hexdigest(), self.sidecars.now()
+        sha256, landed_at = sink.hexdigest(), self.now()
         if kind is Kind.DELETION:  # Its time is chosen to follow the deleted products.
             delivered_at = fetched.modified or landed_at
         else:
@@ -213,7 +183,7 @@ class RawZone:
         is_purge = delivery.kind is Kind.DELETION
         if recorded is None and is_purge != (delivery.partition_key == PURGES):
             raise LandingError(_RESERVED, permanent=True)
-        is_kept = recorded is not None and self._is_intact(recorded)
+        is_kept = recorded is not None and self.store.is_intact(recorded)
         if recorded is not None:
             delivery = landed_again(recorded, delivery, self.notes, log, is_kept=is_kept)
         is_recorded = is_kept and delivery == recorded
@@ -223,122 +193,9 @@ class RawZone:
             self.notes.delete(name)
         is_touched = not is_kept or self.store.restrict(name, os.fstat(file.fileno()).st_mode)
         if not is_kept:
-            self.store.commit(file, temporary, name)
+            self.store.commit(file, temporary, delivery)
         if was_pruned:
             self.desired.clear_pruned(name)
         if is_touched or not is_recorded:
             self.records.write(delivery)
         return delivery
-
-    def _is_intact(self, delivery: Delivery) -> bool:
-        """Return whether the bytes of a delivery are those that landed."""
-        try:
-            with self.verified(delivery, full=True):
-                return True
-        except RawFileError:
-            return False
-
-    def verified(self, delivery: Delivery, *, full: bool = False) -> AbstractContextManager[Path]:
-        """Verify that the bytes of a delivery are those that landed, and keep them for a block.
-
-        They are read at the path of the delivery.
-
-        Args:
-            full: verify them even if they are known to be untouched, because disks lose bytes.
-
-        Raises:
-            RawFileError: the bytes are changed or gone, or cannot be read.
-        """
-        name = delivery.raw_name
-        return self.store.verified(delivery, lambda: self.records.touched_ns(name), full=full)
-
-    def newest(self, key: str) -> Delivery | None:
-        """Return the newest delivery of a partition, reverted or not; None: there is none.
-
-        Raises:
-            LandingError: the record cannot be read.
-        """
-        newest = max(self.records.stems(key), default=None)  # Stems sort by time.
-        return None if newest is None else self.records.read(RawName(key, newest))
-
-    def newer_than(self, delivery: Delivery) -> Delivery | None:
-        """Return the newest delivery of its partition that counts, if that is a newer one.
-
-        A pending delivery may still count; a reverted or refused one does not. Returns None also if
-        the record of the newer delivery cannot be read.
-        """
-        newer = self.index.newer_in_force(delivery.partition_key, delivery.path.stem)
-        if newer is not None:
-            with suppress(LandingError):
-                return self.records.read(delivery.raw_name._replace(stem=newer))
-        return None
-
-    def deliveries(self, key: str) -> list[Delivery]:
-        """Return all deliveries of a partition, oldest first.
-
-        Raises:
-            LandingError: a record cannot be read.
-        """
-        return _oldest_first(map(self.records.read, self._names([key])))
-
-    def all_deliveries(self) -> list[Delivery]:
-        """Return all deliveries of all partitions, oldest first; raise as `deliveries` does."""
-        return _oldest_first(map(self.records.read, self._names()))
-
-    def survey(self) -> tuple[list[Delivery], list[str]]:
-        """Return all deliveries with readable records, oldest first, and the errors of others."""
-        deliveries, problems = [], []
-        for name in sorted(self._names()):
-            try:
-                deliveries.append(self.records.read(name))
-            except LandingError as error:
-                problems.append(str(error))
-        return _oldest_first(deliveries), problems
-
-    def find(self, delivery_id: str) -> Delivery:
-        """Return the delivery with an id.
-
-        Raises:
-            LandingError: there is none, or its record cannot be read.
-        """
-        name = self.name_of(delivery_id)
-        if name is None or not self.sidecars.exists(name, RECORD):
-            key, _, _ = delivery_id.partition("#")
-            msg = (
-                f"There is no delivery {delivery_id!r} in the raw zone {self.root}. Give the "
-                f"delivery_id as it is in the table deliveries.{key_hint(key)}"
-            )
-            raise LandingError(msg, permanent=True)
-        return self.records.read(name)
-
-    def keeps(self, delivery_id: str) -> bool:
-        """Return whether the raw zone has the delivery, and its bytes are not pruned."""
-        name = self.name_of(delivery_id)
-        return (
-            name is not None
-            and self.sidecars.exists(name, RECORD)
-            and not self.desired.is_pruned(name)
-        )
-
-    def name_of(self, delivery_id: str) -> RawName | None:
-        """Return the place for an id, whether it exists or not; None: the id is malformed."""
-        key, _, stem = delivery_id.partition("#")
-        if not is_partition_key(key) or "/" in stem:
-            return None
-        return RawName(key, stem.replace("#", "-"))
-
-    def has_duplicate(self, delivery: Delivery) -> bool:
-        """Return whether another delivery of its partition has the same digest in its name."""
-        own, digest = delivery.raw_name, f"-{delivery.sha256[:16]}"
-        return any(
-            stem.endswith(digest) and stem != own.stem for stem in self.records.stems(own.key)
-        )
-
-    def _names(self, keys: Iterable[str] | None = None) -> Iterator[RawName]:
-        """Yield the names of all deliveries of partitions, or of all partitions."""
-        for key in self.sidecars.partitions() if keys is None else keys:
-            yield from (RawName(key, stem) for stem in self.sidecars.recorded(key))
-
-
-def _oldest_first(deliveries: Iterable[Delivery]) -> list[Delivery]:
-    return sorted(deliveries, key=lambda delivery: delivery.order_key)

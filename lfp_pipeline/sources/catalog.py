@@ -8,21 +8,24 @@ from math import inf
 from pathlib import Path
 
 from lfp_pipeline.common.clock import microseconds_of
-from lfp_pipeline.errors import LandingError, StillWrittenError, UnreadableError
+from lfp_pipeline.common.setting_types import BUCKET
+from lfp_pipeline.errors import LandingError, StillWrittenError
+from lfp_pipeline.hosts.bucket import Bucket
 from lfp_pipeline.model.partition_key import partition_key
 from lfp_pipeline.settings import Settings
 from lfp_pipeline.sources.base import DownloadLimits, Source
+from lfp_pipeline.sources.bucket_inbox import BucketInbox, BucketInboxSource
 from lfp_pipeline.sources.feed_state import FeedStateStore
 from lfp_pipeline.sources.feeds import Feed
+from lfp_pipeline.sources.folder_inbox import FolderInbox
 from lfp_pipeline.sources.inbox import (
     GROWING_SECONDS,
     QUIET_SECONDS,
     SETTLE_SECONDS,
     InboxFile,
     Listing,
-    list_inbox,
 )
-from lfp_pipeline.sources.inbox_source import InboxSource, select_ready_files
+from lfp_pipeline.sources.inbox_source import InboxSource
 from lfp_pipeline.sources.locations import source_at
 from lfp_pipeline.sources.network_policy import NetworkPolicy
 from lfp_pipeline.sources.sources_file import NamedSource, read_sources
@@ -37,6 +40,13 @@ class SourceCatalog:
         """Use settings, and the times of the newest versions of partitions, in microseconds."""
         self._settings = settings
         self._newest_versions = newest_versions
+        self._inbox: FolderInbox | BucketInbox
+        if settings.inbox_place.startswith(BUCKET):
+            bucket = Bucket(settings.inbox_place, "LFP_INBOX")
+            self._inbox = BucketInbox(bucket, settings.ignored_files)
+        else:
+            stable, ignored = settings.inbox_stable_seconds, settings.ignored_files
+            self._inbox = FolderInbox(settings.inbox_dir, stable, ignored)
 
     @property
     def inbox_dir(self) -> Path:
@@ -80,7 +90,8 @@ class SourceCatalog:
         source = source_at(location, self._download_limits, named.sha256, named.text_format)
         if named.interval is None:
             return source
-        memory = FeedStateStore(self._settings.feeds_dir, named.name)
+        settings = self._settings
+        memory = FeedStateStore(settings.feeds_dir, named.name, settings.catalog)
         return Feed(source, named, memory, self._download_limits)
 
     @property
@@ -102,15 +113,13 @@ class SourceCatalog:
         Raises:
             LandingError: the inbox cannot be read.
         """
-        settings = self._settings
-        stable = settings.inbox_stable_seconds
-        listing = list_inbox(
-            self.inbox_dir,
-            stable_seconds=QUIET_SECONDS if stable is None else stable,
-            is_closed=self._is_closed if stable is None else None,
-            ignored=settings.ignored_files,
-        )
-        return listing if stable is not None else self._without_growing_files(listing)
+        listing = self._inbox.list_files()
+        return self._without_growing_files(listing) if self._may_files_grow else listing
+
+    @property
+    def _may_files_grow(self) -> bool:
+        is_folder = isinstance(self._inbox, FolderInbox)
+        return is_folder and self._settings.inbox_stable_seconds is None
 
     def _without_growing_files(self, listing: Listing) -> Listing:
         changed = [
@@ -137,12 +146,6 @@ class SourceCatalog:
         """The time since its last change after which a file can be listed as complete."""
         stable = self._settings.inbox_stable_seconds
         return SETTLE_SECONDS if stable is None else stable
-
-    def _is_closed(self, file: InboxFile) -> bool:
-        try:
-            return self.inbox_source(file).is_being_written() is False
-        except UnreadableError:  # Shown as skipped once the file is due.
-            return False
 
     def list_stable_files(
         self, log: logging.Logger, keys: Collection[str] | None = None
@@ -182,9 +185,9 @@ class SourceCatalog:
         files = {file.partition_key: file for file in listing.ready}
         return {key: self.inbox_source(files[key]) for key in keys if key in files}
 
-    def inbox_source(self, file: InboxFile) -> InboxSource:
+    def inbox_source(self, file: InboxFile) -> InboxSource | BucketInboxSource:
         """Return a listed file of the inbox as a source."""
-        return InboxSource(self.inbox_dir, file)
+        return self._inbox.source(file)
 
     def set_apart(
         self, listing: Listing, due: Sequence[InboxFile], limit: int | None = None
@@ -193,10 +196,10 @@ class SourceCatalog:
 
         Of these, it has the first ones, up to a limit.
         """
-        return select_ready_files(self.inbox_dir, listing, due, limit)
+        return self._inbox.set_apart(listing, due, limit)
 
     def log_left_out(self, listing: Listing, log: logging.Logger) -> None:
         """Log the skipped and ignored entries of a listing."""
         if listing.left_out:
             level = logging.WARNING if listing.skipped else logging.INFO
-            log.log(level, "In the inbox %s: %s.", self.inbox_dir, listing.left_out)
+            log.log(level, "In the inbox %s: %s.", self._settings.inbox_place, listing.left_out)

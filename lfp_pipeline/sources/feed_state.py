@@ -3,18 +3,23 @@
     feeds/<name>.json    written by polls: the number of updates so far, and more
     feeds/<name>.read    written by landings: the number of updates that the last landing includes
 
+Where several hosts work together, these are notes in the catalog's database.
+
 Updates are counted, not timestamped, because clocks step back. The poll is recorded before it is
 sent, since a server may clear its flag once it has reported an update. A poll without a recorded
 answer counts as an update.
 """
 
 import json
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from lfp_pipeline.common.atomic_files import write_file
-from lfp_pipeline.errors import LandingError, hint_for
+from pydantic import SecretStr
+
+from lfp_pipeline.errors import CatalogUnreachableError, LandingError, hint_for
+from lfp_pipeline.hosts.notes import FileNote, Note, RowNote
 from lfp_pipeline.sources.base import Version
 
 _JSON_NAMES = {"updates": "news", "in_progress": "asking", "location_digest": "place"}
@@ -82,32 +87,36 @@ class PollState:
 
 @dataclass(frozen=True)
 class FeedStateStore:
-    """Files with the state of one feed.
+    """The notes with the state of one feed.
+
+    Each method raises a LandingError if a note cannot be read or written.
 
     Attributes:
         folder: folder of the files of all feeds.
+        catalog: database that has the notes instead of the folder; None: there is none.
     """
 
     folder: Path
     name: str
+    catalog: SecretStr | None = None
 
     @property
     def polls(self) -> PollState:
         """Result of the polls so far."""
         try:
-            state = json.loads((self.folder / f"{self.name}.json").read_bytes())
+            state = json.loads(self._read("json"))
             renamed = {old: new for new, old in _JSON_NAMES.items()}
             return PollState(**{renamed.get(name, name): value for name, value in state.items()})
-        except (FileNotFoundError, ValueError, TypeError, AttributeError):
-            # The feed was never polled; or its file is lost or damaged: the next poll then sees
+        except (ValueError, TypeError, AttributeError):
+            # The feed was never polled; or its note is lost or damaged: the next poll then sees
             # another location, which counts as an update.
             return PollState(updates=self.read)
 
     @property
     def read(self) -> int:
         """Number of updates that the last landing includes."""
-        with suppress(FileNotFoundError, ValueError):
-            return int((self.folder / f"{self.name}.read").read_bytes())
+        with suppress(ValueError):
+            return int(self._read("read"))
         return 0
 
     @property
@@ -116,22 +125,35 @@ class FeedStateStore:
         return self.polls.updates != self.read
 
     def save_poll(self, polls: PollState) -> None:
-        """Write the result of the polls.
-
-        Raises:
-            LandingError: the file cannot be written. The server must not be polled then.
-        """
+        """Write the result of the polls. If that fails, the server must not be polled."""
         state = {_JSON_NAMES.get(name, name): value for name, value in asdict(polls).items()}
         self._write("json", json.dumps(state))
 
     def save_read(self, updates: int) -> None:
-        """Write the number of updates that have landed; raise LandingError if that fails."""
+        """Write the number of updates that have landed."""
         self._write("read", str(updates))
 
-    def _write(self, suffix: str, text: str) -> None:
-        target = self.folder / f"{self.name}.{suffix}"
+    def _read(self, kind: str) -> str:
+        with self._translating_errors(kind):
+            return self._note(kind).read() or ""
+
+    def _write(self, kind: str, text: str) -> None:
+        with self._translating_errors(kind):
+            self._note(kind).write(f"{text}\n")
+
+    def _note(self, kind: str) -> Note:
+        name = f"{self.name}.{kind}"
+        if self.catalog is None:
+            return FileNote(self.folder / name)
+        return RowNote(self.catalog, f"feeds/{name}")
+
+    @contextmanager
+    def _translating_errors(self, kind: str) -> Iterator[None]:
         try:
-            write_file(target, text.encode() + b"\n")
+            yield
+        except CatalogUnreachableError as error:
+            raise LandingError(str(error), permanent=False) from error
         except OSError as error:
+            target = self.folder / f"{self.name}.{kind}"
             msg = f"{target} cannot be written: {error.strerror or error}. {hint_for(error)}"
             raise LandingError(msg.rstrip(), permanent=True) from error

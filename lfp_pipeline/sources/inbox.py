@@ -48,6 +48,7 @@ class InboxFile(NamedTuple):
         device: number of the file system.
         inode: number of the file in its file system. Another file at the same path has another
             device, inode or ctime.
+        etag: of an object in a bucket: identifies its bytes. Its ctime differs with the etag.
     """
 
     name: str
@@ -57,6 +58,7 @@ class InboxFile(NamedTuple):
     ctime_ns: int
     device: int = 0
     inode: int = 0
+    etag: str = ""
 
     @property
     def path(self) -> Path:

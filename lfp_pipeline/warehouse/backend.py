@@ -8,11 +8,29 @@ each implementation has to attach its tables under that name.
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, Protocol, Self
 
 import duckdb
 
 from lfp_pipeline.warehouse.writer_lock import WriterLock
+
+
+@dataclass(frozen=True)
+class Maintenance:
+    """What the maintenance of a warehouse has done, or would do.
+
+    Attributes:
+        files_before: the number of files of the tables.
+        files: their number afterwards.
+    """
+
+    files_before: int
+    files: int
+    snapshots_expired: int
+    files_removed: int
+    orphans_removed: int
 
 
 class Backend(Protocol):
@@ -103,6 +121,15 @@ class Backend(Protocol):
 
         Raises:
             duckdb.Error: this failed; nothing is lost.
+        """
+
+    def maintain(
+        self, now: datetime, retention: timedelta, log: logging.Logger, *, dry_run: bool
+    ) -> Maintenance | None:
+        """Keep the storage of the tables dense; None: this storage has no files to merge.
+
+        Args:
+            retention: the age up to which snapshots are kept.
         """
 
     def shadow(self) -> AbstractContextManager[Self]:

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
@@ -174,6 +175,15 @@ class Warehouse(Backend):
 
     def use_tables(self, connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute("USE warehouse")
+
+    def maintain(
+        self, now: datetime, retention: timedelta, log: logging.Logger, *, dry_run: bool
+    ) -> None:
+        """Move the write-ahead log into the file."""
+        del now, retention
+        if not dry_run:
+            with self.session("maintaining", log) as connection:
+                self.flush(connection)
 
     def flush(self, connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute("CHECKPOINT warehouse")

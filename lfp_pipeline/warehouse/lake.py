@@ -9,6 +9,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import Any, Self
 from uuid import uuid4
 
@@ -24,7 +25,7 @@ from lfp_pipeline.errors import (
 )
 from lfp_pipeline.hosts.postgres import connect, place_of
 from lfp_pipeline.settings import Settings
-from lfp_pipeline.warehouse.backend import Backend
+from lfp_pipeline.warehouse.backend import Backend, Maintenance
 from lfp_pipeline.warehouse.catalog_lock import CatalogLock, Hold, SharedHold
 from lfp_pipeline.warehouse.lake_catalog import POINTER, Snapshot, newest_snapshot, pointer_view
 from lfp_pipeline.warehouse.lake_commits import read_commits, write_commits
@@ -35,13 +36,16 @@ from lfp_pipeline.warehouse.lake_connection import (
     is_unreachable,
     load_extensions,
 )
+from lfp_pipeline.warehouse.lake_maintenance import maintain_lake
 from lfp_pipeline.warehouse.ledger import write_count
 from lfp_pipeline.warehouse.schema import (
     database_id,
+    is_present,
     migrate,
     renew_database_id,
     require_present_schema,
     schema_in_use,
+    schema_version,
     tables_in_use,
     use_schema,
 )
@@ -211,6 +215,16 @@ class Lake(Backend):
             connection.execute(f"SET search_path = '{before}'")
             connection.execute(f"DETACH {name}")
 
+    def maintain(
+        self, now: datetime, retention: timedelta, log: logging.Logger, *, dry_run: bool
+    ) -> Maintenance:
+        if not dry_run:
+            with self.session("maintaining", log) as connection:
+                return maintain_lake(connection, now, retention, dry_run=False)
+        # Without the lock, the fence refuses what is not dry.
+        with replace(self, is_read_only=False).connect() as connection:
+            return maintain_lake(connection, now, retention, dry_run=True)
+
     def flush(self, connection: duckdb.DuckDBPyConnection) -> None:
         pass  # Each commit is where readers find it.
 
@@ -283,10 +297,11 @@ class Lake(Backend):
         if schema not in state.schemas:
             connection.execute(f"CREATE SCHEMA warehouse.{schema}")
         use_schema(connection, schema)
-        is_changed = migrate(connection)
-        if not self.is_shadow:
-            if is_changed or state.live is None:
+        if schema != state.live or not is_present(state.version):
+            migrate(connection)
+            if not self.is_shadow:
                 _show_to_readers(connection, schema)
+        if not self.is_shadow:
             self._detect_lost_commits(connection, schema, log)
 
     def _detect_lost_commits(
@@ -337,7 +352,7 @@ def _show_to_readers(connection: duckdb.DuckDBPyConnection, schema: str, *former
             connection.execute(
                 f"CREATE OR REPLACE VIEW warehouse.main.{table} AS SELECT * FROM {schema}.{table}"
             )
-        pointer = pointer_view(schema, database_id(connection))
+        pointer = pointer_view(schema, database_id(connection), schema_version(connection))
         connection.execute(f"CREATE OR REPLACE VIEW warehouse.main.{POINTER} AS {pointer}")
         for old in former:
             connection.execute(f"DROP SCHEMA warehouse.{old} CASCADE")

@@ -115,7 +115,7 @@ SELECT snapshot_id, extract(epoch FROM snapshot_time)::float8,
 FROM lfp_lake.ducklake_snapshot ORDER BY snapshot_id DESC LIMIT 1
 """
 
-_POINTER_SQL = re.compile(r"'(v_[0-9a-f]+)' AS .*'([^']+)' AS ", re.DOTALL)
+_POINTER_SQL = re.compile(r"'(v_[0-9a-f]+)' AS .*'([^']+)' AS .*\b(\d+) AS ", re.DOTALL)
 
 _INIT = "Run `lfp cluster init`, which creates what is missing."
 
@@ -129,11 +129,13 @@ class LakeState:
             them, or has left them.
         live: the schema in use; None: there is no database yet.
         database_id: the id of the database.
+        version: the version of its tables.
     """
 
     schemas: tuple[str, ...]
-    live: str | None
-    database_id: str | None
+    live: str | None = None
+    database_id: str | None = None
+    version: int | None = None
 
 
 @dataclass(frozen=True)
@@ -153,9 +155,9 @@ class Snapshot:
     database_id: str | None
 
 
-def pointer_view(schema: str, database_id: str) -> str:
+def pointer_view(schema: str, database_id: str, version: int) -> str:
     """Return the query of the view that names the live schema."""
-    return f"SELECT '{schema}' AS schema_name, '{database_id}' AS database_id"
+    return f"SELECT '{schema}' AS schema_name, '{database_id}' AS database_id, {version} AS version"
 
 
 def verified_state(connection: "psycopg.Connection[Any]", place: str, data_path: str) -> LakeState:
@@ -205,7 +207,7 @@ def newest_snapshot(connection: "psycopg.Connection[Any]") -> Snapshot | None:
     if found is None:
         return None
     number, taken_at, pointer = found
-    return Snapshot(number, taken_at, *_pointed_at(pointer))
+    return Snapshot(number, taken_at, *_pointed_at(pointer)[:2])
 
 
 def catalog_id(connection: "psycopg.Connection[Any]") -> str:
@@ -213,9 +215,9 @@ def catalog_id(connection: "psycopg.Connection[Any]") -> str:
     return str(_only_row(connection, "SELECT catalog_id FROM lfp.lake_identity")[0])
 
 
-def _pointed_at(sql: str | None) -> tuple[str | None, str | None]:
+def _pointed_at(sql: str | None) -> tuple[str | None, str | None, int | None]:
     found = _POINTER_SQL.search(sql or "")
-    return (found[1], found[2]) if found else (None, None)
+    return (found[1], found[2], int(found[3])) if found else (None, None, None)
 
 
 def _only_row(

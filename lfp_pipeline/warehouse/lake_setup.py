@@ -60,6 +60,7 @@ def create_lake_tables(settings: Settings) -> None:
             load_extensions(lake, path)
             creation = f"DATA_PATH {quoted(path)}"
             attach_lake(lake, url, path, "warehouse", "lfp cluster init", creation)
+            lake.execute("CALL warehouse.set_option('parquet_compression', 'zstd')")
         connection.execute(CREATE_FENCE)
         verified_state(connection, place_of(url), path)
 

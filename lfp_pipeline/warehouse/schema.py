@@ -162,11 +162,15 @@ def require_present_schema(connection: duckdb.DuckDBPyConnection) -> None:
         raise OperationRefusedError(msg)
 
 
-def migrate(connection: duckdb.DuckDBPyConnection) -> bool:
+def is_present(version: int | None) -> bool:
+    """Return whether a version of the tables is the present one."""
+    return version == VERSION
+
+
+def migrate(connection: duckdb.DuckDBPyConnection) -> None:
     """Bring the attached warehouse to the present schema, in one transaction.
 
-    Also drops an incoming table that a killed process has left. Return whether the schema was
-    another one.
+    Also drops an incoming table that a killed process has left.
 
     Raises:
         WarehouseInconsistentError: a newer version of this program has written the warehouse.
@@ -176,7 +180,8 @@ def migrate(connection: duckdb.DuckDBPyConnection) -> bool:
     if INCOMING.removeprefix("warehouse.") in tables:
         connection.execute(f"DROP TABLE {INCOMING}")
     if current == VERSION:
-        return False
+        return
+    has_log = not is_lake(connection)
     with transaction(connection):
         connection.execute(_VERSION_TABLE)
         for version in range(current + 1, VERSION + 1):
@@ -186,9 +191,8 @@ def migrate(connection: duckdb.DuckDBPyConnection) -> bool:
             connection.execute(
                 "INSERT INTO warehouse.schema_version VALUES ($1, $2)", [version, utc_now()]
             )
-    if not is_lake(connection):
+    if has_log:
         connection.execute("CHECKPOINT warehouse")  # A copy of the file alone has the tables, too.
-    return True
 
 
 def _known_version(tables: set[str], connection: duckdb.DuckDBPyConnection) -> int:

@@ -1,0 +1,310 @@
+"""Objects in an S3 bucket, below a prefix.
+
+A request is repeated after an error that may pass: a lost connection, a time-out, or a server that
+answers 500, 503 or too little. The client finds credentials, region and endpoint in the AWS_...
+variables of its environment, or in the files of AWS.
+"""
+
+import os
+import time
+from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from functools import lru_cache
+from hashlib import md5
+from typing import Any, BinaryIO, NamedTuple
+
+from lfp_pipeline.common.clock import utc_from_zone
+from lfp_pipeline.common.setting_types import BUCKET
+from lfp_pipeline.errors import BucketError, SettingsError
+
+CHUNK_BYTES = 1 << 20
+
+_ATTEMPTS = 6
+_PAUSE_SECONDS = 0.5
+_CONNECT_SECONDS = 10
+_READ_SECONDS = 60
+_PART_BYTES = 16 * 2**20
+_MAX_PARTS = 9_000
+
+_ABSENT = frozenset({"404", "NoSuchKey", "NotFound"})
+_CREATED_MEANWHILE = "BucketAlreadyOwnedByYou"
+_UNMET = frozenset({"412", "PreconditionFailed"})
+_CONFLICT = frozenset({"409", "ConditionalRequestConflict", "OperationAborted"})
+_DENIED = frozenset(
+    {"401", "403", "AccessDenied", "Forbidden", "InvalidAccessKeyId", "SignatureDoesNotMatch"}
+)
+_VARIABLES = (
+    *("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_PROFILE"),
+    *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
+)
+_CREDENTIALS = (
+    "Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION, and what that key may do."
+)
+_DEFAULT_REGION = "us-east-1"
+_SHA256 = "sha256"
+
+
+class BucketObject(NamedTuple):
+    """An object of a bucket, as the server describes it.
+
+    Attributes:
+        name: its key below the prefix.
+        modified: when it was put there, by the server's clock, in UTC without a zone.
+        etag: differs for other bytes.
+        sha256: the digest that `put` has added; None: none, or the object was only listed.
+    """
+
+    name: str
+    size_bytes: int
+    modified: datetime
+    etag: str
+    sha256: str | None = None
+
+
+class Bucket:
+    """The objects of a bucket below a prefix.
+
+    Each method raises a BucketError if the server does not answer, or refuses the request.
+    """
+
+    def __init__(self, place: str, setting: str) -> None:
+        """Use `s3://bucket/prefix`, the value of a setting such as `LFP_RAW`."""
+        self.place = place
+        self._setting = setting
+        self._bucket, _, prefix = place.removeprefix(BUCKET).partition("/")
+        self._prefix = f"{prefix}/" if prefix else ""
+
+    def url(self, name: str) -> str:
+        """Return the URL of an object, for messages."""
+        return f"{BUCKET}{self._bucket}/{self._prefix}{name}"
+
+    def exists(self) -> bool:
+        """Return whether the server has the bucket."""
+        with self._translating("found"):
+            try:
+                _client().head_bucket(Bucket=self._bucket)
+            except _client_error() as error:
+                if _code_of(error) in _ABSENT:
+                    return False
+                raise
+            return True
+
+    def create(self) -> None:
+        """Create the bucket, unless another process has just done so."""
+        region = _client().meta.region_name
+        # The default region refuses its own name here.
+        where = {"CreateBucketConfiguration": {"LocationConstraint": region}}
+        with self._translating("created"):
+            try:
+                _client().create_bucket(
+                    Bucket=self._bucket, **({} if region == _DEFAULT_REGION else where)
+                )
+            except _client_error() as error:
+                if _code_of(error) != _CREATED_MEANWHILE:
+                    raise
+
+    def objects(self, below: str = "") -> Iterator[BucketObject]:
+        """Yield the objects whose names begin with a text, in the order of their names.
+
+        The server lists a thousand objects a request.
+        """
+        with self._translating("listed", below):
+            pages = (
+                _client().get_paginator("list_objects_v2").paginate(**self._named(below, "Prefix"))
+            )
+            for page in pages:
+                for found in page.get("Contents", ()):
+                    name = found["Key"].removeprefix(self._prefix)
+                    modified = utc_from_zone(found["LastModified"])
+                    yield BucketObject(name, found["Size"], modified, found["ETag"])
+
+    def look_up(self, name: str) -> BucketObject | None:
+        """Return what the server says about an object; None: there is none."""
+        with self._translating("read", name):
+            try:
+                found = _client().head_object(**self._named(name))
+            except _client_error() as error:
+                if _code_of(error) in _ABSENT:
+                    return None
+                raise
+            modified, digest = utc_from_zone(found["LastModified"]), found["Metadata"].get(_SHA256)
+            return BucketObject(name, found["ContentLength"], modified, found["ETag"], digest)
+
+    def read(self, found: BucketObject, limit: int | None = None) -> Iterator[bytes]:
+        """Yield the bytes of an object, from its beginning up to a limit.
+
+        An interrupted answer is continued where it ended.
+
+        Raises:
+            FileNotFoundError: the object is gone, or was replaced.
+        """
+        offset, failures = 0, 0
+        size = found.size_bytes if limit is None else min(limit, found.size_bytes)
+        while offset < size:
+            begun, failure = offset, BucketError(self._cut_off(found.name), permanent=False)
+            try:
+                for chunk in self._answer(found, offset, size):
+                    offset += len(chunk)
+                    yield chunk
+            except BucketError as error:
+                failure = error
+            if offset < size:
+                failures = 1 if offset > begun else failures + 1
+                if failure.permanent or failures == _ATTEMPTS:
+                    raise failure
+                time.sleep(_PAUSE_SECONDS * 2**failures)
+
+    def _cut_off(self, name: str) -> str:
+        return f"{self.url(name)} could not be read: the server's answer ends too early."
+
+    def _answer(self, found: BucketObject, offset: int, size: int) -> Iterator[bytes]:
+        """Yield the bytes of one answer, which may end too early."""
+        with self._translating("read", found.name):
+            try:
+                answer = _client().get_object(
+                    **self._named(found.name),
+                    IfMatch=found.etag,
+                    Range=f"bytes={offset}-{size - 1}",
+                )
+            except _client_error() as error:
+                if _code_of(error) in _ABSENT | _UNMET:
+                    raise FileNotFoundError(self.url(found.name)) from None
+                raise
+            with answer["Body"] as body:
+                yield from iter(lambda: body.read(CHUNK_BYTES), b"")
+
+    def put(
+        self, file: BinaryIO, name: str, size: int, sha256: str, *, replace: bool = False
+    ) -> bool:
+        """Put the bytes of a file into the bucket; return False if there is such an object.
+
+        Args:
+            replace: replace such an object, which else stays as it is.
+        """
+        once = {} if replace else {"IfNoneMatch": "*"}
+        place = {**self._named(name), "Metadata": {_SHA256: sha256}}
+        for attempt in range(_ATTEMPTS):
+            file.seek(0)
+            with self._translating("written", name):
+                try:
+                    if size <= _PART_BYTES:
+                        body = file.read()
+                        _client().put_object(**place, **once, Body=body, ContentMD5=_md5(body))
+                    else:
+                        self._put_parts(file, size, name, sha256, once)
+                except _client_error() as error:
+                    code = _code_of(error)
+                    if code in _CONFLICT and attempt < _ATTEMPTS - 1:
+                        time.sleep(_PAUSE_SECONDS)
+                        continue
+                    if code in _UNMET:
+                        return False
+                    raise
+            return True
+        raise AssertionError  # The last attempt ends in one of these ways.
+
+    def _put_parts(
+        self, file: BinaryIO, size: int, name: str, sha256: str, once: dict[str, str]
+    ) -> None:
+        """Put a large file in parts, which the server shows as an object once all are there."""
+        client, place = _client(), self._named(name)
+        upload = client.create_multipart_upload(**place, Metadata={_SHA256: sha256})
+        place["UploadId"] = upload["UploadId"]
+        parts: list[dict[str, object]] = []
+        part_bytes = max(_PART_BYTES, size // _MAX_PARTS + 1)
+        try:
+            for number, body in enumerate(iter(lambda: file.read(part_bytes), b""), 1):
+                options = {"PartNumber": number, "Body": body, "ContentMD5": _md5(body)}
+                parts.append(
+                    {"PartNumber": number, "ETag": client.upload_part(**place, **options)["ETag"]}
+                )
+            client.complete_multipart_upload(**place, **once, MultipartUpload={"Parts": parts})
+        except BaseException:
+            client.abort_multipart_upload(**place)
+            raise
+
+    def delete(self, name: str) -> None:
+        """Delete an object, if there is one."""
+        with self._translating("deleted", name):
+            _client().delete_object(**self._named(name))
+
+    def _named(self, name: str, argument: str = "Key") -> dict[str, Any]:
+        return {"Bucket": self._bucket, argument: f"{self._prefix}{name}"}
+
+    @contextmanager
+    def _translating(self, done: str, name: str = "") -> Iterator[None]:
+        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+
+        try:
+            yield
+        except (BotoCoreError, ClientError) as error:
+            hint, permanent = self._hint(error)
+            msg = f"{self.url(name)} could not be {done}: {_reason(error)}. {hint}"
+            raise BucketError(msg, permanent=permanent) from None  # Its cause may show a signature.
+
+    def _hint(self, error: Exception) -> tuple[str, bool]:
+        """Return what to do about an error, and whether it stays until that is done."""
+        code = _code_of(error)
+        if code == "NoSuchBucket":
+            return f"Create the bucket, or correct the setting {self._setting}.", True
+        if code in _DENIED or "Credentials" in type(error).__name__:
+            return _CREDENTIALS, True
+        if code:
+            return "Check the server, and try again.", False
+        return (
+            "Check that the server runs, that this host may reach it, and AWS_ENDPOINT_URL.",
+            False,
+        )
+
+
+def _code_of(error: Exception) -> str:
+    """Return the code of an answer of the server; empty: there was no answer."""
+    answer = getattr(error, "response", None)
+    return str(answer["Error"].get("Code", "")) if isinstance(answer, dict) else ""
+
+
+def _reason(error: Exception) -> str:
+    answer = getattr(error, "response", None)
+    if isinstance(answer, dict):
+        status = answer["ResponseMetadata"].get("HTTPStatusCode")
+        return f"the server answers {status} ({_code_of(error)})"
+    return f"{type(error).__name__}: {error}".rstrip(".")
+
+
+def _client_error() -> type[Exception]:
+    error: type[Exception] = _client().exceptions.ClientError
+    return error
+
+
+def _client() -> Any:  # noqa: ANN401 (a class that botocore makes)
+    # A connection must not be used by two processes.
+    return _client_of(os.getpid(), tuple(map(os.environ.get, _VARIABLES)))
+
+
+@lru_cache(maxsize=1)
+def _client_of(*_: object) -> Any:  # noqa: ANN401
+    try:
+        from botocore.config import Config  # noqa: PLC0415 (only where a bucket is configured)
+        from botocore.session import Session  # noqa: PLC0415
+    except ImportError as error:
+        msg = "s3:// needs packages that are missing: pip install 'lfp-pipeline[cluster]'"
+        raise SettingsError(msg) from error
+    config = Config(
+        connect_timeout=_CONNECT_SECONDS,
+        read_timeout=_READ_SECONDS,
+        retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
+        max_pool_connections=64,
+        tcp_keepalive=True,
+        # Not every server knows the newer checksums. Uploads have an MD5, which all know.
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+    )
+    session = Session()
+    region = os.environ.get("AWS_REGION") or session.get_config_variable("region")
+    return session.create_client("s3", region_name=region or _DEFAULT_REGION, config=config)
+
+
+def _md5(body: bytes) -> str:
+    return b64encode(md5(body, usedforsecurity=False).digest()).decode()

@@ -1,0 +1,168 @@
+"""Several hosts that share a catalog, and the raw zone and the inbox in buckets, ingest as one."""
+
+import io
+import threading
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from lfp_pipeline.engine import Engine
+from lfp_pipeline.hosts import notes
+from lfp_pipeline.hosts.bucket import Bucket
+from lfp_pipeline.hosts.postgres import connect
+from lfp_pipeline.model.ledger_entry import Status
+from lfp_pipeline.operations.prune import prune_raw
+from lfp_pipeline.operations.rebuild import rebuild_products
+from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
+from lfp_pipeline.operations.verify import verify
+from lfp_pipeline.raw_zone.catalog_sidecars import create_raw_tables
+from lfp_pipeline.settings import Settings
+from lfp_pipeline.sources.feed_state import FeedStateStore
+from lfp_pipeline.warehouse.duckdb_file import Warehouse
+from testing.engine import LOG, TABLES, engine_at, tables
+
+FILES = {
+    "a.csv": b"name,sku,description\nLamp,s1,x\nSofa,s2,y\n",
+    "shop 1/b.csv": b"name,sku,description\nDesk,s2,z\nBed,s3,\n",
+    "shop 2/b.csv": b"name,sku,description\nLamp,s3,z\n",
+}
+
+
+class Cluster:
+    """Hosts with data folders of their own, and one file warehouse for all."""
+
+    def __init__(self, folder: Path, catalog: SecretStr, place: str) -> None:
+        from lfp_pipeline.hosts import heartbeats  # noqa: PLC0415 (needs psycopg)
+
+        with connect(catalog, "test") as connection:
+            for create in (
+                create_raw_tables,
+                heartbeats.create_tables,
+                notes.create_tables,
+            ):
+                create(connection)
+        self.folder, self.catalog, self.place = folder, catalog, place
+        self.inbox = Bucket(f"{place}/inbox", "LFP_INBOX")
+        (folder / "warehouse").mkdir()
+
+    def settings(self, host: str) -> Settings:
+        return Settings(
+            data_dir=self.folder / host,
+            catalog=self.catalog,
+            raw=f"{self.place}/raw",
+            inbox=f"{self.place}/inbox",
+            max_reject_share=1,
+        )
+
+    def engine(self, host: str) -> Engine:
+        settings, shared = self.settings(host), Settings(data_dir=self.folder / "warehouse")
+        settings.data_dir.mkdir(exist_ok=True)
+        if not settings.database_path.is_symlink():  # Workspaces may open what it points to.
+            settings.database_path.symlink_to(shared.database_path)
+        return Engine(settings, Warehouse.of(shared))
+
+    def drop(self, name: str, content: bytes) -> None:
+        self.inbox.put(io.BytesIO(content), name, len(content), "0" * 64, replace=True)
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, catalog_url: SecretStr, bucket_place: str) -> Cluster:
+    return Cluster(tmp_path, catalog_url, bucket_place)
+
+
+def ingest(engine: Engine) -> list[Status]:
+    files = engine.pending_inbox(LOG).ready
+    deliveries = engine.pending_deliveries(LOG, offered=files)
+    return [result.account.status for result in engine.ingest_all(files, deliveries, LOG)]  # type: ignore[union-attr]
+
+
+def test_hosts_ingest_a_bucket_as_one_machine_ingests_a_folder(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    alone = engine_at(tmp_path / "alone")
+    for name, content in FILES.items():
+        cluster.drop(name, content)
+        (alone.settings.inbox_dir / name).parent.mkdir(exist_ok=True)
+        (alone.settings.inbox_dir / name).write_bytes(content)
+    first, second = cluster.engine("first"), cluster.engine("second")
+    assert ingest(first) == [Status.MERGED] * 3
+    assert ingest(second) == []
+    assert ingest(alone) == [Status.MERGED] * 3
+    without_times = slice(0, 3)
+    products = sorted(row[without_times] for row in tables(first)["products"])
+    assert products == sorted(row[without_times] for row in tables(alone)["products"])
+    assert verify(second, LOG, full=True).problems == ()
+
+
+def test_two_hosts_that_ingest_at_once_make_one_delivery_of_each_file(cluster: Cluster) -> None:
+    for number in range(6):
+        cluster.drop(f"{number}.csv", f"name,sku,description\nLamp,s{number},x\n".encode())
+    engines = [cluster.engine(host) for host in ("first", "second", "third")]
+    threads = [threading.Thread(target=ingest, args=[engine]) for engine in engines]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for engine in engines:
+        assert len(engine.raw_zone.all_deliveries()) == 6
+        assert engine.raw_zone.index.differences() == []
+        assert ingest(engine) == []
+    assert len(list(Bucket(f"{cluster.place}/raw", "LFP_RAW").objects())) == 6
+    assert verify(engines[0], LOG, full=True).problems == ()
+
+
+def test_what_an_operator_does_on_one_host_holds_on_the_others(cluster: Cluster) -> None:
+    first, second = cluster.engine("first"), cluster.engine("second")
+    cluster.drop("a.csv", FILES["a.csv"])
+    ingest(first)
+    cluster.drop("b.csv", b"name,sku,description\nDesk,s2,z\nBed,s3,\n")
+    ingest(second)
+    (a,), (b,) = first.raw_zone.deliveries("a.csv"), first.raw_zone.deliveries("b.csv")
+    before = tables(first)
+    revert_delivery(second, b.delivery_id, LOG)
+    assert first.raw_zone.desired.is_reverted(b.raw_name)
+    assert ingest(first) == []
+    assert [row[:2] for row in tables(first)["products"]] == [("s1", "Lamp"), ("s2", "Sofa")]
+    reinstate_delivery(first, b.delivery_id, LOG)
+    assert tables(second) == before
+    prune_raw(first, 0, LOG, include_needed=True)
+    assert not second.raw_zone.keeps(a.delivery_id)
+    cluster.drop("a.csv", FILES["a.csv"])
+    cluster.drop("b.csv", b"name,sku,description\nDesk,s2,z\nBed,s3,\n")
+    ingest(second)
+    rebuild_products(second, LOG, allow_data_loss=True)
+    assert [row[:3] for row in tables(first)["products"]] == [row[:3] for row in before["products"]]
+    assert verify(first, LOG, full=True).problems == ()
+
+
+def test_the_database_follows_a_marker_whose_process_died(cluster: Cluster) -> None:
+    first, second = cluster.engine("first"), cluster.engine("second")
+    cluster.drop("a.csv", FILES["a.csv"])
+    ingest(first)
+    (delivery,) = first.raw_zone.deliveries("a.csv")
+    first.raw_zone.desired.mark_reverted(delivery.raw_name)  # Then its host was lost.
+    assert second.backlog.has_pending("a.csv")
+    assert ingest(second) == [Status.REVERTED]
+    assert tables(second)["products"] == []
+    assert not first.backlog.has_pending("a.csv")
+
+
+def test_hosts_agree_on_the_state_of_a_feed(cluster: Cluster) -> None:
+    def store(host: str) -> FeedStateStore:
+        settings = cluster.settings(host)
+        return FeedStateStore(settings.feeds_dir, "shop", settings.catalog)
+
+    head, worker = store("head"), store("worker")
+    head.save_poll(head.polls.started(1.0, "place").finished(updated=True))
+    assert worker.has_update
+    assert worker.polls == head.polls
+    worker.save_read(worker.polls.updates)
+    assert not head.has_update
+    assert not (cluster.folder / "head").exists()
+
+
+def test_all_tables_are_compared(cluster: Cluster) -> None:
+    """Guard the tests above: a table that is not compared proves nothing."""
+    assert TABLES.keys() == {"products", "name_counts", "ledger", "rejected_rows"}
+    assert cluster.settings("any").raw_place.startswith("s3://")

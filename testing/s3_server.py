@@ -1,0 +1,111 @@
+"""An S3 server for tests: moto's, on loopback, with atomic conditional writes, and with faults."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+SLOW_SECONDS = 0.3
+
+Environ = dict[str, Any]
+StartResponse = Callable[..., Any]
+Fault = Callable[[Environ], str | None]
+"""Returns the fault of a request: the status of an error, `lost`, `slow`, `truncated`; or None."""
+
+
+class S3Server:
+    """A running server.
+
+    Attributes:
+        fault: chooses the fault of each request.
+        requests: method and path of each request so far.
+    """
+
+    def __init__(self) -> None:
+        from moto.server import DomainDispatcherApplication, create_backend_app  # noqa: PLC0415
+        from werkzeug.serving import make_server  # noqa: PLC0415
+
+        self.fault: Fault = lambda _: None
+        self.requests: list[tuple[str, str]] = []
+        logging.getLogger("werkzeug").setLevel(logging.ERROR)
+        self._moto = DomainDispatcherApplication(create_backend_app)
+        self._writing = threading.Lock()
+        self._server = make_server("127.0.0.1", 0, self._answer, threaded=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread.start()
+
+    @property
+    def endpoint(self) -> str:
+        """The URL of the server."""
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    def fill(self, place: str, names: Iterable[str]) -> None:
+        """Put a small object of each name below a place, faster than by requests."""
+        from moto.backends import get_backend  # noqa: PLC0415
+        from moto.core import DEFAULT_ACCOUNT_ID  # noqa: PLC0415
+
+        bucket, _, prefix = place.removeprefix("s3://").partition("/")
+        backend = get_backend("s3")[DEFAULT_ACCOUNT_ID]["aws"]
+        for name in names:
+            backend.put_object(bucket, f"{prefix}/{name}", b"x")
+
+    def close(self) -> None:
+        """Stop the server."""
+        self._server.shutdown()
+        self._thread.join()
+
+    def _answer(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        self.requests.append((environ["REQUEST_METHOD"], environ["PATH_INFO"]))
+        fault = self.fault(environ)
+        if fault == "slow":
+            time.sleep(SLOW_SECONDS)
+        elif fault not in {None, "lost", "truncated"}:
+            environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+            return _error(start_response, str(fault))
+        answer = _ignore if fault == "lost" else start_response
+        is_writing = environ["REQUEST_METHOD"] in {"PUT", "POST"}
+        with self._writing if is_writing else nullcontext():
+            body = b"".join(self._moto(environ, answer))
+        if fault == "lost":
+            return _error(start_response, "500")
+        return [body[: len(body) // 2] if fault == "truncated" else body]
+
+
+def _error(start_response: StartResponse, status: str) -> list[bytes]:
+    start_response(f"{status} FAULT", [("Content-Length", "0")])
+    return []
+
+
+def _ignore(*_: object) -> None: ...
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    """Return a running server."""
+    pytest.importorskip("moto")
+    server = S3Server()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def bucket_place(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Return the place of a new bucket; this process and its children have credentials for it."""
+    import boto3  # noqa: PLC0415
+
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3", "AWS_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a-key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a-secret")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server.endpoint)
+    name = f"bucket-{uuid4().hex[:12]}"
+    s3_server.fault = lambda _: None
+    boto3.client("s3", region_name="us-east-1").create_bucket(Bucket=name)
+    s3_server.requests.clear()
+    yield f"s3://{name}/a/prefix"
+    s3_server.fault = lambda _: None
