@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from lfp_pipeline.errors import (
         AnotherHeaderError,
         BrokerUnreachableError,
-        BucketError,
+        BucketUnreachableError,
         CatalogUnreachableError,
         DeliveryRefusedError,
         LandingError,
@@ -51,7 +51,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AnotherHeaderError",
     "BrokerUnreachableError",
-    "BucketError",
+    "BucketUnreachableError",
     "CatalogUnreachableError",
     "DeliveryRefusedError",
     "Engine",

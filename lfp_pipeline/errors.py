@@ -32,8 +32,11 @@ class LandingError(LfpError):
         self.retry_after = retry_after
 
 
-class BucketError(LandingError):
-    """A bucket could not be read or written: its server does not answer, or refuses the request."""
+class BucketUnreachableError(LandingError):
+    """The server of a bucket does not answer, or refuses a request."""
+
+    def __init__(self, message: str, *, permanent: bool = False) -> None:
+        super().__init__(message, permanent=permanent)
 
 
 class StillWrittenError(LandingError):

@@ -96,6 +96,10 @@ def test_every_dependency_has_a_reason() -> None:
     table = (DOCS / "design.md").read_text().partition("## Dependencies")[2]
     cells = re.findall(r"^\| (\w[^|(]*)", table, re.MULTILINE)
     assert {name.lower() for cell in cells for name in re.findall(r"[\w.-]+", cell)} == names
+    extra = project["optional-dependencies"]["cluster"]
+    names = {re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in extra}
+    cells = re.findall(r"^\| (`[^|]*)", table, re.MULTILINE)
+    assert {name for cell in cells for name in re.findall(r"`([\w.-]+)`", cell)} == names
 
 
 def test_every_table_and_column_is_described() -> None:

@@ -8,7 +8,7 @@ import csv
 import hashlib
 import io
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -17,6 +17,8 @@ from typing import Any, Protocol
 Row = tuple[str, ...]
 Winners = Mapping[str, tuple[int, Row]]
 """Of each sku, the number of its last accepted row, and that row."""
+
+_EXAMPLES = 3
 
 Order = tuple[datetime, str]
 """Time and id of a delivery: the greater is the newer."""
@@ -232,3 +234,18 @@ def assert_tables_match(
         assert (status, rows_read, sum(counts)) == ("merged", records, records)
         assert counts[-1] == records - len(file.accepted)
         assert counts[3] == len(file.accepted) - len(file.winners)
+
+
+def differences(
+    what: str, found: Iterable[tuple[Any, ...]], expected: Iterable[tuple[Any, ...]]
+) -> Iterator[str]:
+    """Yield how found rows differ from the expected ones, with examples."""
+    missing = Counter(expected)
+    missing.subtract(Counter(found))
+    for text, rows in (
+        ("missing", [row for row, times in missing.items() if times > 0]),
+        ("too much", [row for row, times in missing.items() if times < 0]),
+    ):
+        if rows:
+            shown = "; ".join(repr(row) for row in sorted(rows, key=repr)[:_EXAMPLES])
+            yield f"{what}: {len(rows)} {text}, such as {shown}"

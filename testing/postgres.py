@@ -14,8 +14,8 @@ from pydantic import SecretStr
 
 from examples.processes import free_port
 
-_PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-_USER = "postgres"
+PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+USER = "postgres"
 
 # Without syncs: what the tests kill is processes, and the kernel keeps what these have written.
 _CONFIGURATION = """
@@ -28,7 +28,7 @@ max_connections = 200
 
 def missing() -> str | None:
     """Return what is missing for tests with PostgreSQL; None: nothing."""
-    if not _PROGRAMS:
+    if not PROGRAMS:
         return "PostgreSQL is not installed (Debian's package postgresql)"
     try:
         import psycopg  # noqa: F401, PLC0415
@@ -50,7 +50,7 @@ class PostgresServer:
         self.folder.mkdir(parents=True, exist_ok=True)
         if os.geteuid() == 0:
             self.folder.chmod(0o755)
-            shutil.chown(self.folder, _USER)
+            shutil.chown(self.folder, USER)
         self._run("initdb", "-A", "trust", "-U", "lfp", "-D", str(self._data), "--no-sync")
         with (self._data / "postgresql.conf").open("a") as file:
             file.write(f"{_CONFIGURATION}port = {self.port}\n")
@@ -77,9 +77,9 @@ class PostgresServer:
         return self.url(name)
 
     def _run(self, program: str, *arguments: str) -> None:
-        command = [str(_PROGRAMS[-1] / program), *arguments]
+        command = [str(PROGRAMS[-1] / program), *arguments]
         if os.geteuid() == 0:  # The server refuses to run as root.
-            user = pwd.getpwnam(_USER)
+            user = pwd.getpwnam(USER)
             done = subprocess.run(
                 command,
                 user=user.pw_uid,

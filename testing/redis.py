@@ -39,12 +39,12 @@ class RedisServer:
         """The URL of a database."""
         return f"redis://:{PASSWORD}@127.0.0.1:{self.port}/0"
 
-    def start(self) -> None:
-        """Start the server, and wait until it answers."""
+    def start(self, *options: str) -> None:
+        """Start the server with further options, and wait until it answers."""
         import redis  # noqa: PLC0415
 
-        options = ["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-        options += ["--requirepass", PASSWORD]
+        options += ("--bind", "127.0.0.1", "--save", "", "--appendonly", "no")
+        options += ("--requirepass", PASSWORD)
         self._process = subprocess.Popen(
             ["redis-server", "--port", str(self.port), "--dir", str(self._folder), *options],
             stdout=subprocess.DEVNULL,

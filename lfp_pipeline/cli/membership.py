@@ -18,7 +18,7 @@ _LOOK_SECONDS = 1.0
 
 
 def require_servers(settings: "Settings", *, broker: bool = True) -> None:
-    """Refuse to start where a server of the settings cannot be used.
+    """Refuse to start where a server of the settings cannot be used; warn of folders on one host.
 
     Args:
         broker: whether the Redis server is needed; on Kubernetes it is not.
@@ -27,12 +27,13 @@ def require_servers(settings: "Settings", *, broker: bool = True) -> None:
         SettingsError: a setting, a package, the tables or a bucket is missing.
         CatalogUnreachableError: the database does not answer.
         BrokerUnreachableError: the Redis server does not answer.
-        BucketError: the object store does not answer.
+        BucketUnreachableError: the object store does not answer.
     """
     from lfp_pipeline.errors import SettingsError
     from lfp_pipeline.hosts.broker import broker_client
     from lfp_pipeline.hosts.buckets import missing_buckets
     from lfp_pipeline.hosts.liveness import Kind, liveness_of
+    from lfp_pipeline.hosts.places import unshared_folders
 
     if settings.catalog is None:
         msg = "LFP_CATALOG is not set. On one host, `lfp dev` does all work."
@@ -43,6 +44,8 @@ def require_servers(settings: "Settings", *, broker: bool = True) -> None:
     if missing := missing_buckets(settings):
         msg = f"The bucket {next(iter(missing))} is missing. Create it: lfp cluster init"
         raise SettingsError(msg)
+    for warning in unshared_folders(settings):
+        say(warning)
 
 
 @contextmanager

@@ -136,7 +136,7 @@ def exit_code_and_message(error: Exception) -> tuple[int | None, str]:
     """
     from lfp_pipeline.errors import (
         BrokerUnreachableError,
-        BucketError,
+        BucketUnreachableError,
         DeliveryRefusedError,
         LfpError,
         OperationRefusedError,
@@ -154,7 +154,7 @@ def exit_code_and_message(error: Exception) -> tuple[int | None, str]:
     if not isinstance(error, LfpError | OSError) and not hint_for(error):
         return None, ""
     code = FAILED
-    if isinstance(error, WarehouseBusyError | BrokerUnreachableError | BucketError):
+    if isinstance(error, WarehouseBusyError | BrokerUnreachableError | BucketUnreachableError):
         code = BUSY
     elif isinstance(error, OperationRefusedError | DeliveryRefusedError):
         code = REFUSED

@@ -26,6 +26,7 @@ from dagster._serdes import unpack_value
 from dagster_celery.config import TASK_EXECUTE_JOB_NAME
 from dagster_celery.make_app import make_app
 
+from lfp_pipeline.hosts.broker import broker_url
 from lfp_pipeline.hosts.liveness import Kind, MarkTakenError, liveness_of
 from lfp_pipeline.settings import Settings, load_settings
 
@@ -45,7 +46,7 @@ _ENDED = {
 
 def celery_app(settings: Settings) -> Celery:
     """Return the app, for the broker of the settings."""
-    created: Celery = make_app({"broker": settings.broker and settings.broker.get_secret_value()})
+    created: Celery = make_app({"broker": broker_url(settings)})
     created.conf.update(
         # No result is kept: Dagster's storage and the marks of the runs say what became of them.
         result_backend=None,

@@ -18,6 +18,22 @@ def broker_place(settings: Settings) -> str:
     return f"{parts.hostname}:{parts.port or 6379}"
 
 
+def broker_url(settings: Settings) -> str | None:
+    """Return the URL of the broker, a secret; None: none is set.
+
+    By default, Celery accepts any certificate for `rediss://`. So the URL asks for a valid one,
+    unless it says otherwise itself.
+    """
+    if settings.broker is None:
+        return None
+    url = settings.broker.get_secret_value()
+    parts = urlsplit(url)
+    if parts.scheme != "rediss" or "ssl_cert_reqs" in parts.query:
+        return url
+    checked = "ssl_cert_reqs=required&ssl_check_hostname=true"
+    return parts._replace(query=f"{parts.query}&{checked}".removeprefix("&")).geturl()
+
+
 def broker_client(settings: Settings) -> "redis.Redis":
     """Return a client of the broker, which answers.
 
@@ -25,7 +41,8 @@ def broker_client(settings: Settings) -> "redis.Redis":
         SettingsError: no broker is set, or the package redis is not installed.
         BrokerUnreachableError: the broker does not answer, or refuses the connection.
     """
-    if settings.broker is None:
+    url = broker_url(settings)
+    if url is None:
         msg = "LFP_BROKER is not set: the URL of the Redis server for the workers."
         raise SettingsError(msg)
     try:
@@ -33,9 +50,7 @@ def broker_client(settings: Settings) -> "redis.Redis":
     except ImportError as error:
         msg = "LFP_BROKER needs packages that are missing: pip install 'lfp-pipeline[cluster]'"
         raise SettingsError(msg) from error
-    client = redis.Redis.from_url(
-        settings.broker.get_secret_value(), socket_connect_timeout=_SECONDS, socket_timeout=_SECONDS
-    )
+    client = redis.Redis.from_url(url, socket_connect_timeout=_SECONDS, socket_timeout=_SECONDS)
     try:
         client.ping()
     except redis.RedisError as error:

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from lfp_pipeline.common.clock import utc_from_zone
 from lfp_pipeline.common.setting_types import BUCKET
-from lfp_pipeline.errors import BucketError, SettingsError
+from lfp_pipeline.errors import BucketUnreachableError, SettingsError
 
 CHUNK_BYTES = 1 << 20
 
@@ -66,7 +66,7 @@ class BucketObject(NamedTuple):
 class Bucket:
     """The objects of a bucket below a prefix.
 
-    Each method raises a BucketError if the server does not answer, or refuses the request.
+    Each method raises a BucketUnreachableError if the server does not answer, or refuses it.
     """
 
     def __init__(self, place: str, setting: str) -> None:
@@ -143,12 +143,15 @@ class Bucket:
         offset, failures = 0, 0
         size = found.size_bytes if limit is None else min(limit, found.size_bytes)
         while offset < size:
-            begun, failure = offset, BucketError(self._cut_off(found.name), permanent=False)
+            begun, failure = (
+                offset,
+                BucketUnreachableError(self._cut_off(found.name), permanent=False),
+            )
             try:
                 for chunk in self._answer(found, offset, size):
                     offset += len(chunk)
                     yield chunk
-            except BucketError as error:
+            except BucketUnreachableError as error:
                 failure = error
             if offset < size:
                 failures = 1 if offset > begun else failures + 1
@@ -242,7 +245,9 @@ class Bucket:
         except (BotoCoreError, ClientError) as error:
             hint, permanent = self._hint(error)
             msg = f"{self.url(name)} could not be {done}: {_reason(error)}. {hint}"
-            raise BucketError(msg, permanent=permanent) from None  # Its cause may show a signature.
+            raise BucketUnreachableError(
+                msg, permanent=permanent
+            ) from None  # Its cause may show a signature.
 
     def _hint(self, error: Exception) -> tuple[str, bool]:
         """Return what to do about an error, and whether it stays until that is done."""

@@ -9,7 +9,7 @@ def missing_buckets(settings: Settings) -> dict[str, Bucket]:
     """Return the buckets that do not exist, by their names.
 
     Raises:
-        BucketError: the server does not answer, or refuses the access.
+        BucketUnreachableError: the server does not answer, or refuses the access.
         SettingsError: the package s3fs is not installed.
     """
     return {name: bucket for name, bucket in _buckets_of(settings).items() if not bucket.exists()}

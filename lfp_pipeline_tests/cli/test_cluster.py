@@ -117,3 +117,14 @@ def _assert_no_secret(cluster: Cluster) -> None:
             texts[table] = "\n".join(text for (text,) in rows)
     assert texts["dagster.event_logs"]
     assert [where for where, text in texts.items() if "s3cret" in text] == []
+
+
+@pytest.mark.slow
+def test_other_commands_work_on_any_host_without_a_head_and_a_broker(cluster: Cluster) -> None:
+    del cluster.environment["LFP_BROKER"]
+    cluster.drop("a.csv", "s1,Ann,x", "s2,Bob,y")
+    for command in (["ingest"], ["status"], ["verify"], ["names"], ["show", "s1"]):
+        done = cluster.lfp(*command)
+        assert done.returncode == 0, done.stderr
+    assert [run.status.value for run in cluster.runs()] == ["SUCCESS", "SUCCESS"]
+    assert cluster.names_of_hosts() == []

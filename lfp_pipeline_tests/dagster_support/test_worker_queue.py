@@ -121,6 +121,7 @@ def test_a_suspended_run_is_failed_and_interrupted_when_it_continues(cluster: Cl
         suspended.send_all(signal.SIGSTOP)
         cluster.start_worker("other")
         until(lambda: statuses(cluster)[0] == "FAILURE", 90)
+        until(lambda: len(cluster.status()["waiting"]) == 2, 90)
         suspended.send_all(signal.SIGCONT)
         until(lambda: "Stopping as soon as" in suspended.output(), 60)
     until(lambda: statuses(cluster)[1:] == ["SUCCESS"], 60)

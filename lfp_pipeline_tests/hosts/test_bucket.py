@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from lfp_pipeline.errors import BucketError
+from lfp_pipeline.errors import BucketUnreachableError
 from lfp_pipeline.hosts import bucket as bucket_module
 from lfp_pipeline.hosts.bucket import Bucket
 from testing.s3_server import Environ, S3Server
@@ -107,7 +107,7 @@ def test_a_cut_answer_is_continued(bucket: Bucket, s3_server: S3Server) -> None:
 def test_answers_that_are_always_cut_end_the_reading(bucket: Bucket, s3_server: S3Server) -> None:
     put(bucket, "a", b"x")
     s3_server.fault = lambda environ: "truncated" if environ["REQUEST_METHOD"] == "GET" else None
-    with pytest.raises(BucketError, match="a could not be read") as raised:
+    with pytest.raises(BucketUnreachableError, match="a could not be read") as raised:
         read(bucket, "a")
     assert not raised.value.permanent
 
@@ -128,10 +128,12 @@ def test_an_error_names_object_and_remedy_without_secrets(
     bucket: Bucket, s3_server: S3Server
 ) -> None:
     missing = Bucket("s3://no-such-bucket/x", "LFP_INBOX")
-    with pytest.raises(BucketError, match=r"s3://no-such-bucket/x/ .*NoSuchBucket.*LFP_INBOX"):
+    with pytest.raises(
+        BucketUnreachableError, match=r"s3://no-such-bucket/x/ .*NoSuchBucket.*LFP_INBOX"
+    ):
         list(missing.objects())
     s3_server.fault = lambda _: "403"
-    with pytest.raises(BucketError, match="AWS_ACCESS_KEY_ID") as raised:
+    with pytest.raises(BucketUnreachableError, match="AWS_ACCESS_KEY_ID") as raised:
         bucket.look_up("a")
     assert raised.value.permanent
     assert "a-secret" not in str(raised.value)
@@ -140,5 +142,5 @@ def test_an_error_names_object_and_remedy_without_secrets(
 
 def test_an_unreachable_server_is_named(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
-    with pytest.raises(BucketError, match=r"127\.0\.0\.1:1.*AWS_ENDPOINT_URL"):
+    with pytest.raises(BucketUnreachableError, match=r"127\.0\.0\.1:1.*AWS_ENDPOINT_URL"):
         bucket.look_up("a")

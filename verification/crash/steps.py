@@ -1,4 +1,4 @@
-"""Named steps, counted in a process that kills itself at one of them.
+"""Named steps, counted in a process that kills itself, or does something else, at one of them.
 
 The product has no code for this: in the process, its functions are wrapped.
 """
@@ -67,11 +67,21 @@ class Kill:
     after: bool
 
 
-class Steps:
-    """Counts the steps that this process begins, and kills it at one of them."""
+def kill_this_process() -> None:
+    """Kill it, as a crash does."""
+    os.kill(os.getpid(), signal.SIGKILL)
 
-    def __init__(self, kill: Kill | None) -> None:
+
+class Steps:
+    """Counts the steps that this process begins, and kills it at one of them.
+
+    Args:
+        act: done there instead of the kill.
+    """
+
+    def __init__(self, kill: Kill | None, act: Callable[[], None] = kill_this_process) -> None:
         self.kill = kill
+        self._act = act
         self.counts = Counter[Step]()
         self._counting = Lock()  # An ingest has several threads.
 
@@ -85,10 +95,10 @@ class Steps:
                 self.kill.occurrence,
             )
         if here and not self.kill.after:
-            os.kill(os.getpid(), signal.SIGKILL)
+            self._act()
         yield
-        if here:
-            os.kill(os.getpid(), signal.SIGKILL)
+        if here and self.kill.after:
+            self._act()
 
     @contextmanager
     def watched(self) -> Iterator[None]:

@@ -2,7 +2,6 @@
 
 import csv
 import io
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -12,7 +11,7 @@ import duckdb
 
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 from testing.engine import TABLES
-from testing.expected_tables import File, count_names, expected_products
+from testing.expected_tables import File, count_names, differences, expected_products
 from testing.raw_folder import EPOCH
 from verification.soak.versions import Version
 
@@ -21,8 +20,6 @@ SELECT delivery_id, status, rows_read, rows_rejected, rows_superseded,
     rows_inserted + rows_updated + rows_unchanged + rows_superseded + rows_stale + rows_rejected
 FROM deliveries
 """
-
-_SHOWN = 3
 
 
 def problems(data: Path, versions: Mapping[str, Version], shops: Iterable[str]) -> list[str]:
@@ -86,27 +83,13 @@ class _Expected:
             found = {name: connection.execute(sql).fetchall() for name, sql in TABLES.items()}
             ledger = connection.execute(_LEDGER).fetchall()
         rejects = [row[:2] for row in found["rejected_rows"] if row[0] in self.row_counts]
-        yield from _differences("products", found["products"], self.products)
-        yield from _differences("name_counts", found["name_counts"], count_names(self.products))
-        yield from _differences("rejected rows", rejects, self.rejects)
-        yield from _differences("ledger", [row[:2] for row in ledger], self.statuses.items())
+        yield from differences("products", found["products"], self.products)
+        yield from differences("name_counts", found["name_counts"], count_names(self.products))
+        yield from differences("rejected rows", rejects, self.rejects)
+        yield from differences("ledger", [row[:2] for row in ledger], self.statuses.items())
         for id_, status, read, rejected, superseded, total in ledger:
             if read != total:
                 yield f"{id_}: {read} rows, but {total} by what became of them"
             counts, expected = (read, rejected, superseded), self.row_counts.get(id_)
             if status == "merged" and counts != expected:
                 yield f"{id_}: rows, rejects, superseded are {counts}, not {expected}"
-
-
-def _differences(
-    what: str, found: Iterable[tuple[Any, ...]], expected: Iterable[tuple[Any, ...]]
-) -> Iterator[str]:
-    missing = Counter(expected)
-    missing.subtract(Counter(found))
-    for text, rows in (
-        ("missing", [row for row, times in missing.items() if times > 0]),
-        ("too much", [row for row, times in missing.items() if times < 0]),
-    ):
-        if rows:
-            shown = "; ".join(repr(row) for row in sorted(rows, key=repr)[:_SHOWN])
-            yield f"{what}: {len(rows)} {text}, such as {shown}"

@@ -1,0 +1,71 @@
+"""The buckets of the settings, on a real S3 server of moto."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from moto.server import ThreadedMotoServer
+from pydantic import SecretStr
+
+from examples.processes import free_port
+from lfp_pipeline.errors import BucketUnreachableError
+from lfp_pipeline.hosts.buckets import create_missing_buckets, missing_buckets
+from lfp_pipeline.settings import Settings
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Return the URL of a server, which the environment names."""
+    port = free_port()
+    server = ThreadedMotoServer("127.0.0.1", port, verbose=False)
+    server.start()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cret")
+    monkeypatch.delenv("AWS_REGION", raising=False)
+    monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.stop()
+
+
+def settings(tmp_path: Path, prefix: str = "") -> Settings:
+    return Settings(
+        data_dir=tmp_path,
+        catalog=SecretStr("postgresql://lfp@db.example/lfp"),
+        lake=f"s3://{prefix}tables/lake",
+        raw=f"s3://{prefix}deliveries/raw",
+        inbox=f"s3://{prefix}deliveries/inbox",
+    )
+
+
+@pytest.mark.parametrize("region", ["us-east-1", "eu-central-1"])
+@pytest.mark.usefixtures("server")
+def test_missing_buckets_are_created_once(
+    region: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_REGION", region)
+    ours = settings(tmp_path, f"{region}-")
+    names = [f"{region}-tables", f"{region}-deliveries"]
+    assert list(missing_buckets(ours)) == names
+    assert create_missing_buckets(ours) == names
+    assert missing_buckets(ours) == {}
+    assert create_missing_buckets(ours) == []
+
+
+@pytest.mark.usefixtures("server")
+def test_a_server_that_does_not_answer_is_named_without_the_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = f"http://127.0.0.1:{free_port()}"
+    monkeypatch.setenv("AWS_ENDPOINT_URL", place)
+    with pytest.raises(BucketUnreachableError) as raised:
+        missing_buckets(settings(tmp_path))
+    assert "s3://tables/lake/ could not be found" in str(raised.value)
+    assert place in str(raised.value)
+    assert "s3cret" not in str(raised.value)
+
+
+def test_settings_without_buckets_ask_no_server(tmp_path: Path) -> None:
+    assert missing_buckets(Settings(data_dir=tmp_path)) == {}
