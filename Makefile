@@ -117,8 +117,12 @@ verify: ready ## Check the invariants of your data (FULL=true: also by a rebuild
 	@$(BIN)/lfp verify $(if $(filter true,$(FULL)),--full)
 
 .PHONY: demo
-demo: preflight ## Make a zipped file of 500,000 products, ingest it, and show the tables
+demo: $(if $(CLUSTER),ready-cluster,preflight) ## Ingest a zipped file of 500,000 products, and show the tables (CLUSTER=1: on several hosts in small)
+ifdef CLUSTER
+	@$(CLUSTER_VENV)/bin/python -m examples.several_hosts
+else
 	@$(BIN)/lfp demo --rows $(ROWS) --seed $(SEED)
+endif
 
 .PHONY: dev
 dev: ready ## Start the Dagster UI and daemon, with the inbox watched (PORT=3000)
@@ -165,6 +169,13 @@ crash: ready-dev ## Kill processes at every step and at any moment, and check th
 .PHONY: soak
 soak: ready-dev ## Let dagster dev work under load, with kills, and watch its memory and disk (MINUTES=60 SEED=)
 	@$(BIN)/python -m verification.soak --minutes $(MINUTES) \
+	  $(if $(filter command line,$(origin SEED)),--seed $(SEED)) $(if $(FOLDER),--folder $(FOLDER))
+
+# As root, each host has namespaces of its own; else all are on loopback.
+.PHONY: hosts
+hosts: ready-cluster ## Several hosts on one machine, disturbed in all ways (WHAT= MINUTES=10 TIMES= SEED= FIRST=0)
+	@$(CLUSTER_VENV)/bin/python -m verification.hosts --what $(WHAT) --minutes $(MINUTES) \
+	  --first $(FIRST) $(if $(TIMES),--times $(TIMES)) \
 	  $(if $(filter command line,$(origin SEED)),--seed $(SEED)) $(if $(FOLDER),--folder $(FOLDER))
 
 .PHONY: histories

@@ -3,16 +3,18 @@
 The URL of its catalog is in a file of the folder, so that other processes of a test find it.
 """
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 
-from lfp_pipeline.hosts.postgres import session
-from lfp_pipeline.raw_zone.catalog_sidecars import create_raw_tables
+from lfp_pipeline.hosts.postgres import connect
 from lfp_pipeline.settings import Settings
 from testing.postgres import PostgresServer
+
+_LOG = logging.getLogger(__name__)
 
 _server: PostgresServer | None = None
 
@@ -42,19 +44,37 @@ def catalog_of(folder: Path) -> SecretStr | None:
 def known_catalog(folder: Path) -> SecretStr | None:
     """Return the catalog of a data folder that has a lake; None: it has none."""
     note = folder / _NOTE
-    return SecretStr(note.read_text()) if note.exists() else None
+    if not note.exists():
+        return None
+    url, made_for = note.read_text().split("\n")
+    is_copy = _server and made_for != str(folder)
+    return _copied_lake(folder, _server, url) if _server and is_copy else SecretStr(url)
 
 
 def new_lake(folder: Path, server: PostgresServer) -> SecretStr:
     """Create an empty lake for a data folder, and return the URL of its catalog."""
-    from lfp_pipeline.hosts import heartbeats, notes  # noqa: PLC0415
-    from lfp_pipeline.warehouse.lake_setup import create_lake_tables  # noqa: PLC0415
+    from lfp_pipeline.cli.cluster_parts import PARTS  # noqa: PLC0415
+    from lfp_pipeline.operations.cluster_init import init_cluster  # noqa: PLC0415
 
     url = SecretStr(server.create_database())
     folder.mkdir(parents=True, exist_ok=True)
-    create_lake_tables(Settings(data_dir=folder, catalog=url))
-    with session(url, "test") as connection:
-        for create in (create_raw_tables, heartbeats.create_tables, notes.create_tables):
-            create(connection)
-    (folder / _NOTE).write_text(url.get_secret_value())
+    of_engine = [part for part in PARTS if part.name != "Dagster's storage"]
+    init_cluster(Settings(data_dir=folder, catalog=url), of_engine, _LOG)
+    _write_note(folder, url)
     return url
+
+
+def _copied_lake(folder: Path, server: PostgresServer, original: str) -> SecretStr:
+    """Give the copy of a data folder a catalog of its own, which has the files of the copy."""
+    url = SecretStr(server.create_database(original.rpartition("/")[2]))
+    with connect(url, "test") as connection:
+        connection.execute(
+            "UPDATE lfp_lake.ducklake_metadata SET value = %s WHERE key = 'data_path'",
+            [f"{folder}/lake/data/"],
+        )
+    _write_note(folder, url)
+    return url
+
+
+def _write_note(folder: Path, url: SecretStr) -> None:
+    (folder / _NOTE).write_text(f"{url.get_secret_value()}\n{folder}")

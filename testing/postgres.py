@@ -67,13 +67,13 @@ class PostgresServer:
         """Return the URL of a database."""
         return f"postgresql://lfp@127.0.0.1:{self.port}/{database}"
 
-    def create_database(self) -> str:
-        """Create an empty database, and return its URL."""
+    def create_database(self, template: str = "template1") -> str:
+        """Create a database, empty or as a copy of another one, and return its URL."""
         import psycopg  # noqa: PLC0415
 
         name = f"test_{uuid4().hex}"
         with psycopg.connect(self.url(), autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}")
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         return self.url(name)
 
     def _run(self, program: str, *arguments: str) -> None:

@@ -5,6 +5,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -64,7 +65,7 @@ class RedisServer:
         self._process.kill()
         self._process.wait()
 
-    def client(self):
+    def client(self) -> Any:  # noqa: ANN401 (of an optional package)
         """Return a client."""
         import redis  # noqa: PLC0415
 

@@ -4,7 +4,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext
 from typing import Any
 from uuid import uuid4
 
@@ -18,6 +17,54 @@ Fault = Callable[[Environ], str | None]
 """Returns the fault of a request: the status of an error, `lost`, `slow`, `truncated`; or None."""
 
 
+class ObjectStore:
+    """The WSGI application of a server.
+
+    Attributes:
+        fault: chooses the fault of each request.
+        slow_seconds: how long a slow request takes.
+    """
+
+    def __init__(self, slow_seconds: float = SLOW_SECONDS) -> None:
+        from moto.server import DomainDispatcherApplication, create_backend_app  # noqa: PLC0415
+
+        self.fault: Fault = lambda _: None
+        self.slow_seconds = slow_seconds
+        self._moto = DomainDispatcherApplication(create_backend_app)
+        self._writing = threading.Lock()
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        fault = self.fault(environ)
+        if fault == "slow":
+            time.sleep(self.slow_seconds)
+        elif fault not in {None, "lost", "truncated"}:
+            environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+            return _error(start_response, f"{fault} FAULT")
+        answer = _ignore if fault == "lost" else start_response
+        if environ.get("HTTP_IF_NONE_MATCH") == "*":
+            with self._writing:
+                body = self._create(environ, answer)
+        else:
+            body = b"".join(self._moto(environ, answer))
+        if fault == "lost":
+            return _error(start_response, "500 FAULT")
+        return [body[: len(body) // 2] if fault == "truncated" else body]
+
+    def _create(self, environ: Environ, answer: StartResponse) -> bytes:
+        """Do a request that must not replace an object; moto checks that for single PUTs only."""
+        from werkzeug.test import create_environ, run_wsgi_app  # noqa: PLC0415
+
+        url = f"http://{environ['HTTP_HOST']}"
+        head = create_environ(environ["PATH_INFO"], method="HEAD", base_url=url)
+        _, status, _ = run_wsgi_app(self._moto, head)
+        if status.startswith("404"):
+            return b"".join(self._moto(environ, answer))
+        environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        body = b"<Error><Code>PreconditionFailed</Code></Error>"
+        answer("412 PRECONDITION FAILED", [("Content-Length", str(len(body)))])
+        return body
+
+
 class S3Server:
     """A running server.
 
@@ -27,15 +74,14 @@ class S3Server:
     """
 
     def __init__(self) -> None:
-        from moto.server import DomainDispatcherApplication, create_backend_app  # noqa: PLC0415
         from werkzeug.serving import make_server  # noqa: PLC0415
 
         self.fault: Fault = lambda _: None
         self.requests: list[tuple[str, str]] = []
         logging.getLogger("werkzeug").setLevel(logging.ERROR)
-        self._moto = DomainDispatcherApplication(create_backend_app)
-        self._writing = threading.Lock()
-        self._server = make_server("127.0.0.1", 0, self._answer, threaded=True)
+        self._store = ObjectStore()
+        self._store.fault = self._noting
+        self._server = make_server("127.0.0.1", 0, self._store, threaded=True)
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()
 
@@ -59,25 +105,13 @@ class S3Server:
         self._server.shutdown()
         self._thread.join()
 
-    def _answer(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    def _noting(self, environ: Environ) -> str | None:
         self.requests.append((environ["REQUEST_METHOD"], environ["PATH_INFO"]))
-        fault = self.fault(environ)
-        if fault == "slow":
-            time.sleep(SLOW_SECONDS)
-        elif fault not in {None, "lost", "truncated"}:
-            environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-            return _error(start_response, str(fault))
-        answer = _ignore if fault == "lost" else start_response
-        is_writing = environ["REQUEST_METHOD"] in {"PUT", "POST"}
-        with self._writing if is_writing else nullcontext():
-            body = b"".join(self._moto(environ, answer))
-        if fault == "lost":
-            return _error(start_response, "500")
-        return [body[: len(body) // 2] if fault == "truncated" else body]
+        return self.fault(environ)
 
 
 def _error(start_response: StartResponse, status: str) -> list[bytes]:
-    start_response(f"{status} FAULT", [("Content-Length", "0")])
+    start_response(status, [("Content-Length", "0")])
     return []
 
 

@@ -111,6 +111,8 @@ class _Worker:
 
     def _end(self, signum: int, _frame: object) -> None:
         self._signals += 1
+        if self._process is None:
+            raise SystemExit(0)
         if self._signals == 1:
             _write("Finishing the runs in progress; the next Ctrl-C or SIGTERM drops them ...")
         elif signum in {signal.SIGINT, signal.SIGTERM}:

@@ -15,6 +15,9 @@ from lfp_pipeline.hosts.liveness import Kind, Mark
 _CLAIMED_WITHIN_SECONDS = 30 * 86_400
 """A mark that no instance claims for longer belongs to a deleted instance, and is removed."""
 
+_SHOWN_SECONDS = 3_600
+"""A host that is lost for longer is no longer shown: its container has another name by now."""
+
 _RUNS_LOOKED_AT = 10
 
 _CELERY_TAG = "dagster-celery/task_id"
@@ -116,6 +119,8 @@ def fail_dead_runs(engine: Engine, instance: dg.DagsterInstance, log: logging.Lo
 
     if engine.settings.catalog is not None:
         engine.liveness.expect(Kind.RUN, _runs_with_a_process(instance))
+        for _ in engine.liveness.claim_dead(Kind.HOST, lambda mark: mark.seconds > _SHOWN_SECONDS):
+            pass  # Claiming removes the mark.
     for mark in engine.liveness.claim_dead(Kind.RUN, wanted=is_ours):
         run = instance.get_run_by_id(mark.name)
         if run is None or run.is_finished:

@@ -1,8 +1,14 @@
-"""The buckets of the settings: which there are, and how they are created."""
+"""The buckets of the settings: which there are, how they are created, and what they must do."""
+
+import hashlib
+from io import BytesIO
 
 from lfp_pipeline.common.setting_types import BUCKET
+from lfp_pipeline.errors import BucketUnreachableError
 from lfp_pipeline.hosts.bucket import Bucket
 from lfp_pipeline.settings import Settings
+
+_PROBE, _PROBE_NAME = b"lfp cluster init", "lfp-conditional-put"
 
 
 def missing_buckets(settings: Settings) -> dict[str, Bucket]:
@@ -21,6 +27,28 @@ def create_missing_buckets(settings: Settings) -> list[str]:
     for bucket in missing.values():
         bucket.create()
     return list(missing)
+
+
+def require_conditional_puts(settings: Settings) -> None:
+    """Verify that no upload of a delivery can replace another one.
+
+    Raises:
+        BucketUnreachableError: the server ignores the condition `If-None-Match: *`.
+    """
+    if not settings.raw_place.startswith(BUCKET):
+        return
+    bucket = Bucket(settings.raw_place, "LFP_RAW")
+    content, digest = BytesIO(_PROBE), hashlib.sha256(_PROBE).hexdigest()
+    try:
+        bucket.put(content, _PROBE_NAME, len(_PROBE), digest)
+        if bucket.put(content, _PROBE_NAME, len(_PROBE), digest):
+            msg = (
+                f"The server of {settings.raw_place} ignores `If-None-Match: *` on uploads, so two "
+                "hosts could replace each other's files. Use a server that honours it."
+            )
+            raise BucketUnreachableError(msg, permanent=True)
+    finally:
+        bucket.delete(_PROBE_NAME)
 
 
 def _buckets_of(settings: Settings) -> dict[str, Bucket]:

@@ -135,10 +135,7 @@ class Heartbeats:
             del _HELD[held]
             renewal.end()
             # Where the database cannot be reached, the mark dies by itself.
-            with (
-                suppress(LfpError),
-                session(self.catalog, "lfp marks") as connection,
-            ):
+            with suppress(LfpError), session(self.catalog, "lfp marks") as connection:
                 connection.execute(_RELEASE, [holder])
 
     def live(self, kind: Kind) -> list[Mark]:

@@ -97,7 +97,8 @@ class Delivery:
     @property
     def raw_name(self) -> RawName:
         """Its place in the raw zone."""
-        return RawName(self.path.parent.name, self.path.stem)
+        *_, key, file = str(self.path).rsplit("/", 2)  # Faster than by the properties of a path.
+        return RawName(key, file.rpartition(".")[0])
 
     @property
     def version_time(self) -> datetime:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lfp_pipeline.errors import SettingsError
 from lfp_pipeline.hosts import heartbeats, notes
-from lfp_pipeline.hosts.buckets import create_missing_buckets
+from lfp_pipeline.hosts.buckets import create_missing_buckets, require_conditional_puts
 from lfp_pipeline.hosts.postgres import place_of, session
 from lfp_pipeline.operations import Report
 from lfp_pipeline.raw_zone.catalog_sidecars import create_raw_tables
@@ -50,7 +50,7 @@ def init_cluster(settings: Settings, parts: Sequence[Part], log: logging.Logger)
     Raises:
         SettingsError: no catalog is set, or a package is missing.
         CatalogUnreachableError: the database does not answer.
-        BucketUnreachableError: the object store does not answer.
+        BucketUnreachableError: the object store does not answer, or ignores conditions.
     """
     if settings.catalog is None:
         msg = "LFP_CATALOG is not set: several hosts meet in that PostgreSQL database."
@@ -58,6 +58,7 @@ def init_cluster(settings: Settings, parts: Sequence[Part], log: logging.Logger)
     created = create_missing_buckets(settings)
     for name in created:
         log.info("Created the bucket %s.", name)
+    require_conditional_puts(settings)
     with session(settings.catalog, "lfp cluster init") as connection:
         connection.execute(_ONE_AT_A_TIME)  # The end of the connection frees it.
         for part in parts:

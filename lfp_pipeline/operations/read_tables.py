@@ -3,7 +3,7 @@
 Reading the copy blocks no writer. The database is read only while no process writes it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -42,12 +42,14 @@ class Tables:
             database`.
         as_of: the time, in seconds since the epoch.
         is_stale: whether the tables have changed since.
+        folders: where the files of the tables are, if DuckDB opens them during queries.
     """
 
     connection: duckdb.DuckDBPyConnection
     source: str
     as_of: float
     is_stale: bool
+    folders: Sequence[str] = ()
 
     def rows(self, sql: str, values: Mapping[str, object] | None = None) -> list[Row]:
         """Return all rows of a query, by column; raise as `rows_of` does."""
@@ -86,7 +88,8 @@ def open_tables(engine: Engine) -> Iterator[Tables]:
                 raise WarehouseBusyError(_BUSY.format(holder=holder)) from error
             msg = _UNREADABLE.format(source=source.capitalize(), error=first_line(error))
             raise LfpError(msg) from error
-        yield Tables(connection, source, as_of, is_stale)
+        folders = () if published.is_apart else database.folders
+        yield Tables(connection, source, as_of, is_stale, folders)
 
 
 def rows_of(

@@ -50,13 +50,15 @@ class QueryResult:
 def run_query(tables: Tables, sql: str) -> QueryResult:
     """Run one statement that reads.
 
-    The SQL reaches no file, no network, no extension and no setting.
+    The SQL reaches no other file, no network, no extension and no setting.
 
     Raises:
         OperationRefusedError: there is no statement, or several, or it does not read.
         LfpError: the statement is wrong; the text is DuckDB's.
     """
     connection = tables.connection
+    if tables.folders:
+        connection.execute("SET allowed_directories = $folders", {"folders": list(tables.folders)})
     for setting in _CONFINE:
         connection.execute(setting)
     with _translating_errors():

@@ -159,9 +159,10 @@ def _collect(engine: Engine) -> StatusReport:
     if tables and applied:
         rows = [row for row in tables.needs_attention if row["delivery_id"] not in applied]
         tables = replace(tables, needs_attention=rows)
+    published = engine.published
     disk = {
         "database": engine.warehouse.size_bytes,
-        "published copy": engine.published.size_bytes,
+        **({"published copy": published.size_bytes} if published.is_apart else {}),
         "raw zone": index.disk_bytes(),
     }
     problems += _problems(engine, pending_deliveries)

@@ -205,7 +205,7 @@ def _sizes(state: StatusReport) -> list[str]:
     if tables is None:
         if state.tables_are_busy:
             return ["A process writes them, and no copy is published. `lfp publish` makes one."]
-        exist = state.disk["database"] or state.disk["published copy"]
+        exist = state.disk["database"] or state.disk.get("published copy")
         return ["Unreadable: see Problems." if exist else "None: no file has been merged."]
     age = _duration(state.now - tables.as_of)
     lines = [f"{rows:>12,}  {table.replace('_', ' ')}" for table, rows in tables.sizes.items()]

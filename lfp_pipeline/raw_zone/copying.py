@@ -5,6 +5,7 @@ import shutil
 from dataclasses import replace
 
 from lfp_pipeline.common.atomic_files import temporary_sibling
+from lfp_pipeline.common.text import pluralize
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.raw_zone.sidecars import PRUNED, RECORD, REJECTS_DISMISSED, REVERTED
@@ -25,7 +26,8 @@ def copy_deliveries(source: RawZone, target: RawZone, log: logging.Logger) -> in
     deliveries = source.all_deliveries()
     for number, delivery in enumerate(deliveries, 1):
         _copy(source, target, delivery)
-        log.info("Copied %d of %d: %s", number, len(deliveries), delivery.label)
+        log.debug("Copied %d of %d: %s", number, len(deliveries), delivery.label)
+    log.info("Copied %s.", pluralize(len(deliveries), "delivery"))
     return len(deliveries)
 
 

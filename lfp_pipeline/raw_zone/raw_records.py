@@ -45,13 +45,14 @@ class RawRecords:
         Raises:
             LandingError: the record cannot be read, or is no record.
         """
-        place = self.sidecars.describe(name, RECORD)
         try:
             record = self.sidecars.read(name, RECORD)
             if record is None:
+                place = self.sidecars.describe(name, RECORD)
                 raise FileNotFoundError(ENOENT, os.strerror(ENOENT), place)
             return parse_record(record, self.store.path(name))
         except UNREADABLE as error:
+            place = self.sidecars.describe(name, RECORD)
             msg = (
                 f"The record {place} cannot be read ({type(error).__name__}: {error}). Restore it "
                 "from a copy; or, unless it belongs to a purge, remove it, and land its file again."

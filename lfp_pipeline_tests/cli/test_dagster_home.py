@@ -12,7 +12,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from lfp_pipeline.cli.dagster_home import dagster_home, main, prepared_home
+from lfp_pipeline.cli.dagster_home import dagster_home, is_customized, main, prepared_home
 from lfp_pipeline.cli.main import main as lfp
 from lfp_pipeline.common.project_folder import TEMPLATES
 from lfp_pipeline.errors import SettingsError
@@ -265,3 +265,29 @@ def test_a_home_whose_databases_are_elsewhere_needs_no_write_access(empty_projec
         text=True,
     )
     assert process.returncode == 0, process.stderr
+
+
+def test_a_home_of_one_machine_becomes_one_of_several_hosts_and_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    config, of_hosts = tmp_path / "dagster.yaml", TEMPLATES / "dagster-cluster.yaml"
+    prepared_home()
+    assert config.read_text() == TEMPLATE.read_text()
+    monkeypatch.setenv("LFP_CATALOG", "postgresql://lfp:s3cret@127.0.0.1:1/lfp")
+    prepared_home()  # No server is asked.
+    assert config.read_text() == of_hosts.read_text()
+    assert not is_customized(tmp_path)
+    monkeypatch.delenv("LFP_CATALOG")
+    prepared_home()
+    assert config.read_text() == TEMPLATE.read_text()
+    assert not is_customized(tmp_path)
+    config.write_text(f"{TEMPLATE.read_text()}\n# Mine.\n")
+    prepared_home()
+    monkeypatch.setenv("LFP_CATALOG", "postgresql://lfp:s3cret@127.0.0.1:1/lfp")
+    (tmp_path / "prepared").unlink()
+    prepared_home()
+    assert config.read_text().endswith("# Mine.\n")
+    assert is_customized(tmp_path)
+    assert "is kept" in capsys.readouterr().err

@@ -8,10 +8,19 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import dagster as dg
 import pytest
+from pydantic import SecretStr
 
 from lfp_pipeline.common.project_folder import TEMPLATES
-from lfp_pipeline.dagster_support.runs import fail_dead_runs, files_tag
+from lfp_pipeline.dagster_support.runs import (
+    NOT_TRIED_TAG,
+    PARTITION_TAG,
+    fail_dead_runs,
+    files_tag,
+)
+from lfp_pipeline.engine import Engine
+from lfp_pipeline.hosts.liveness import Kind
 from lfp_pipeline.warehouse.file_lock import FileWriterLock
 from testing.dagster_project import Project, drop
 from testing.engine import LOG
@@ -78,6 +87,46 @@ def test_an_unclaimed_mark_is_removed_after_thirty_days(project: Project) -> Non
     (marks / "living.run").touch()
     fail_dead_runs(project.engine, project.instance, LOG)
     assert [mark.name for mark in marks.iterdir()] == ["living.run"]
+
+
+@pytest.mark.slow
+def test_on_several_hosts_runs_fail_that_no_process_has_or_has_begun(
+    project: Project, catalog_url: SecretStr
+) -> None:
+    from lfp_pipeline.hosts.heartbeats import Heartbeats, create_tables  # noqa: PLC0415
+    from lfp_pipeline.hosts.postgres import session  # noqa: PLC0415
+
+    with session(catalog_url, "a test") as connection:
+        create_tables(connection)
+    settings = project.engine.settings.model_copy(update={"catalog": catalog_url})
+    engine = Engine(settings, project.engine.warehouse)
+    engine.liveness = Heartbeats(catalog_url, 0.2, 1.0)
+    sent = {"dagster-celery/task_id": "a task"}
+
+    def run(status: dg.DagsterRunStatus, **tags: str) -> str:
+        job = project.repository.get_job("ingest_products")
+        created = project.instance.create_run_for_job(job, status=status, tags=sent | tags)
+        return created.run_id
+
+    status = dg.DagsterRunStatus
+    expected = {
+        run(status.STARTED): "FAILURE",
+        run(status.CANCELING): "CANCELED",
+        run(status.SUCCESS): "SUCCESS",
+        (lost := run(status.STARTING, **{PARTITION_TAG: "a.csv"})): "FAILURE",
+        (living := run(status.STARTED)): "STARTED",
+    }
+    sent = {}
+    expected[run(status.STARTING)] = "STARTING"  # On Kubernetes, the launcher finds it.
+    with engine.liveness.hold(Kind.RUN, living):
+        for seconds in (0.0, 0.5, 2.0):
+            time.sleep(seconds)
+            fail_dead_runs(engine, project.instance, LOG)
+            found = {one.run_id: one.status.value for one in project.instance.get_runs()}
+            assert (found == expected) == (seconds == 2.0)
+    failed = project.instance.get_run_by_id(lost)
+    assert failed
+    assert failed.tags[NOT_TRIED_TAG] == "a.csv"
 
 
 def tags_of_last_run(project: Project) -> Mapping[str, str]:

@@ -184,11 +184,11 @@ def test_a_checkpoint_without_space_loses_nothing(
         caplog.at_level(logging.WARNING),
         engine.warehouse.session("testing", LOG) as connection,
     ):
-        checkpoint(connection, "warehouse", LOG)
+        checkpoint(connection, LOG)
     assert "The checkpoint failed" in caplog.text
     assert_invariants_hold(engine, [FIRST, SECOND])
     with engine.warehouse.session("testing", LOG) as connection:
-        checkpoint(connection, "warehouse", LOG)
+        checkpoint(connection, LOG)
     assert_invariants_hold(engine, [FIRST, SECOND])
 
 

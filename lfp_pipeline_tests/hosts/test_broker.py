@@ -61,6 +61,7 @@ def settings_for(url: str, tmp_path: Path) -> Settings:
     return Settings(data_dir=tmp_path, catalog=catalog, broker=SecretStr(url))
 
 
+@pytest.mark.slow
 def test_an_invalid_certificate_is_refused_and_a_trusted_one_accepted(
     tls_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,8 +9,13 @@ from pydantic import SecretStr
 
 from examples.processes import free_port
 from lfp_pipeline.errors import BucketUnreachableError
-from lfp_pipeline.hosts.buckets import create_missing_buckets, missing_buckets
+from lfp_pipeline.hosts.buckets import (
+    create_missing_buckets,
+    missing_buckets,
+    require_conditional_puts,
+)
 from lfp_pipeline.settings import Settings
+from testing.s3_server import S3Server
 
 
 @pytest.fixture
@@ -41,6 +46,7 @@ def settings(tmp_path: Path, prefix: str = "") -> Settings:
 
 
 @pytest.mark.parametrize("region", ["us-east-1", "eu-central-1"])
+@pytest.mark.slow
 @pytest.mark.usefixtures("server")
 def test_missing_buckets_are_created_once(
     region: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -54,6 +60,7 @@ def test_missing_buckets_are_created_once(
     assert create_missing_buckets(ours) == []
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("server")
 def test_a_server_that_does_not_answer_is_named_without_the_key(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -69,3 +76,16 @@ def test_a_server_that_does_not_answer_is_named_without_the_key(
 
 def test_settings_without_buckets_ask_no_server(tmp_path: Path) -> None:
     assert missing_buckets(Settings(data_dir=tmp_path)) == {}
+
+
+@pytest.mark.parametrize("honours", [True, False])
+def test_a_server_that_ignores_conditions_is_refused(
+    s3_server: S3Server, bucket_place: str, tmp_path: Path, honours: bool
+) -> None:
+    ours = Settings(data_dir=tmp_path, catalog=SecretStr("postgresql://db/lfp"), raw=bucket_place)
+    if honours:
+        require_conditional_puts(ours)
+        return
+    s3_server.fault = lambda environ: environ.pop("HTTP_IF_NONE_MATCH", None) and None
+    with pytest.raises(BucketUnreachableError, match="ignores `If-None-Match"):
+        require_conditional_puts(ours)

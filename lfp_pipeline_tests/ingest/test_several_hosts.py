@@ -2,16 +2,22 @@
 
 import io
 import threading
+import time
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 
+from lfp_pipeline.cli.ingest_targets import find_targets
+from lfp_pipeline.defs.sensors.inbox_watch import InboxWatch
 from lfp_pipeline.engine import Engine
+from lfp_pipeline.errors import OperationRefusedError
 from lfp_pipeline.hosts import notes
 from lfp_pipeline.hosts.bucket import Bucket
 from lfp_pipeline.hosts.postgres import connect
 from lfp_pipeline.model.ledger_entry import Status
+from lfp_pipeline.model.partition_key import partition_key
+from lfp_pipeline.operations.find_delivery import find_partition
 from lfp_pipeline.operations.prune import prune_raw
 from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
@@ -20,6 +26,7 @@ from lfp_pipeline.raw_zone.catalog_sidecars import create_raw_tables
 from lfp_pipeline.settings import Settings
 from lfp_pipeline.sources.feed_state import FeedStateStore
 from lfp_pipeline.warehouse.duckdb_file import Warehouse
+from lfp_pipeline.warehouse.lake_setup import create_lake_tables
 from testing.engine import LOG, TABLES, engine_at, tables
 
 FILES = {
@@ -30,9 +37,9 @@ FILES = {
 
 
 class Cluster:
-    """Hosts with data folders of their own, and one file warehouse for all."""
+    """Hosts with data folders of their own, and for all one lake, or one database in a file."""
 
-    def __init__(self, folder: Path, catalog: SecretStr, place: str) -> None:
+    def __init__(self, folder: Path, catalog: SecretStr, place: str, *, has_lake: bool) -> None:
         from lfp_pipeline.hosts import heartbeats  # noqa: PLC0415 (needs psycopg)
 
         with connect(catalog, "test") as connection:
@@ -43,13 +50,17 @@ class Cluster:
             ):
                 create(connection)
         self.folder, self.catalog, self.place = folder, catalog, place
+        self.has_lake = has_lake
         self.inbox = Bucket(f"{place}/inbox", "LFP_INBOX")
         (folder / "warehouse").mkdir()
+        if has_lake:
+            create_lake_tables(self.settings("head"))
 
     def settings(self, host: str) -> Settings:
         return Settings(
             data_dir=self.folder / host,
             catalog=self.catalog,
+            lake=f"{self.place}/lake",
             raw=f"{self.place}/raw",
             inbox=f"{self.place}/inbox",
             max_reject_share=1,
@@ -58,6 +69,8 @@ class Cluster:
     def engine(self, host: str) -> Engine:
         settings, shared = self.settings(host), Settings(data_dir=self.folder / "warehouse")
         settings.data_dir.mkdir(exist_ok=True)
+        if self.has_lake:
+            return Engine(settings)
         if not settings.database_path.is_symlink():  # Workspaces may open what it points to.
             settings.database_path.symlink_to(shared.database_path)
         return Engine(settings, Warehouse.of(shared))
@@ -66,9 +79,13 @@ class Cluster:
         self.inbox.put(io.BytesIO(content), name, len(content), "0" * 64, replace=True)
 
 
-@pytest.fixture
-def cluster(tmp_path: Path, catalog_url: SecretStr, bucket_place: str) -> Cluster:
-    return Cluster(tmp_path, catalog_url, bucket_place)
+@pytest.fixture(params=["file", pytest.param("lake", marks=pytest.mark.slow)])
+def cluster(
+    request: pytest.FixtureRequest, tmp_path: Path, catalog_url: SecretStr, bucket_place: str
+) -> Cluster:
+    if request.param == "lake":
+        pytest.importorskip("duckdb_extension_ducklake")
+    return Cluster(tmp_path, catalog_url, bucket_place, has_lake=request.param == "lake")
 
 
 def ingest(engine: Engine) -> list[Status]:
@@ -160,6 +177,35 @@ def test_hosts_agree_on_the_state_of_a_feed(cluster: Cluster) -> None:
     worker.save_read(worker.polls.updates)
     assert not head.has_update
     assert not (cluster.folder / "head").exists()
+
+
+def test_a_file_in_the_bucket_is_named_as_in_a_folder(cluster: Cluster) -> None:
+    engine = cluster.engine("first")
+    for name, content in FILES.items():
+        cluster.drop(name, content)
+
+    def names(*texts: str) -> list[str]:
+        return [target.name for target in find_targets(engine, texts, None, LOG)]
+
+    place = f"{cluster.place}/inbox"
+    assert names("a.csv", f"{place}/a.csv") == ["a.csv"]
+    assert names("shop 1", f"{place}/shop 2/") == ["shop 1/b.csv", "shop 2/b.csv"]
+    with pytest.raises(OperationRefusedError, match=r"no file no\.csv"):
+        names("no.csv")
+    ingest(engine)
+    key = engine.raw_zone.deliveries(partition_key("shop 1/b.csv"))[0].partition_key
+    assert find_partition(engine, "shop 1/b.csv") == key
+    assert find_partition(engine, f"{place}/shop 1/b.csv") == key
+
+
+def test_the_sensor_sees_an_object_that_appears(cluster: Cluster) -> None:
+    watch = InboxWatch(cluster.engine("first").catalog)
+    assert watch.listing.ready == ()
+    dropping = threading.Timer(0.3, cluster.drop, ["a.csv", FILES["a.csv"]])
+    dropping.start()
+    assert watch.wait(time.monotonic() + 20, lambda: False)
+    assert [file.name for file in watch.listing.ready] == ["a.csv"]
+    dropping.join()
 
 
 def test_all_tables_are_compared(cluster: Cluster) -> None:

@@ -6,6 +6,7 @@ The product has no code for this: in the process, its functions are wrapped.
 import os
 import re
 import signal
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -16,7 +17,6 @@ from threading import Lock
 from typing import Any
 from unittest.mock import patch
 
-import dagster as dg
 import duckdb
 
 from lfp_pipeline.ingest import ingest
@@ -116,12 +116,13 @@ class Steps:
                     held_until_the_end.enter_context(held(*arguments))
                 yield
 
+        # A process that has not imported Dagster, which takes seconds, submits nothing.
+        instance = getattr(sys.modules.get("dagster"), "DagsterInstance", None)
         with ExitStack() as patches:
             patches.enter_context(patch.object(duckdb, "connect", connected))
             patches.enter_context(patch.object(FileWriterLock, "held", locked))
             for owner, name, step in [
-                (dg.DagsterInstance, "add_dynamic_partitions", Step.SUBMIT),
-                (dg.DagsterInstance, "create_run_for_job", Step.SUBMIT),
+                *((instance, name, Step.SUBMIT) for name in _SUBMITTING if instance),
                 (RawZone, "land", Step.LAND),
                 (os, "fsync", Step.FSYNC),
                 (os, "replace", Step.RENAME),
@@ -150,6 +151,8 @@ _MARKING = (
     *("mark_reverted", "mark_dismissed", "clear_reverted", "prune", "clear_pruned"),
     *("dismiss_rejects", "clear_dismissed_rejects"),
 )
+
+_SUBMITTING = ("add_dynamic_partitions", "create_run_for_job")
 
 _COMMANDS = {"ATTACH": Step.ATTACH, "DETACH": Step.DETACH, "CHECKPOINT": Step.CHECKPOINT}
 

@@ -15,20 +15,30 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import mkdtemp
 
-from verification.hosts import fault_round, readers_round, together_round, zombie_round
+from verification.hosts import (
+    fault_round,
+    readers_round,
+    result_round,
+    throughput_round,
+    together_round,
+    zombie_round,
+)
 from verification.hosts.bench import Bench, bench, missing_programs
 from verification.hosts.network import missing_permission
 from verification.hosts.report import Options, Report
 
 _ROUNDS: Mapping[str, tuple[Callable[[Bench, Options], Report], int]] = {
-    "zombie": (zombie_round.run, 10),
+    "result": (result_round.same_result, 200),
+    "lost": (result_round.lost_host, 60),
+    "zombie": (zombie_round.run, 16),
     "together": (together_round.run, 50),
     "faults": (fault_round.run, 300),
+    "throughput": (throughput_round.run, 1000),
     "readers": (readers_round.run, 1),
 }
 """Each round, and how often it repeats what it does."""
 
-_INSIDE = "LFP_BENCH_IN_NAMESPACE"
+_INSIDE = "BENCH_IN_NAMESPACE"
 
 
 def main() -> int:

@@ -22,6 +22,15 @@ from verification.hosts.servers import PASSWORD, Postgres, Redis, Store
 BUCKET = "lfp"
 WORKERS = ("worker1", "worker2", "worker3")
 
+# As `lfp cluster init` does, but for the tables of Dagster.
+_INIT = """
+import logging
+from lfp_pipeline.operations import cluster_init
+from lfp_pipeline.settings import load_settings
+parts = [part for part in vars(cluster_init).values() if isinstance(part, cluster_init.Part)]
+cluster_init.init_cluster(load_settings(), parts, logging.getLogger())
+"""
+
 _PORTS = {"postgres": 5432, "redis": 6379, "store": 9000}
 
 
@@ -69,12 +78,19 @@ class Bench:
         """All hosts by name."""
         return self.network.hosts
 
-    def new_lake(self) -> Lake:
+    def new_database(self) -> Lake:
         """Return an empty database, with prefixes of the same name."""
         self._lakes += 1
         name = f"lake{self._lakes}"
         self.postgres.execute(f"CREATE DATABASE {name}")
         return Lake(name, self.postgres.url(name))
+
+    def new_lake(self) -> Lake:
+        """Return a lake whose tables exist, without those of Dagster."""
+        lake = self.new_database()
+        command = [sys.executable, "-c", _INIT]
+        assert self.head.start(command, self.environment(self.head, lake)).wait() == 0
+        return lake
 
     def environment(self, host: Host, lake: Lake, **settings: object) -> dict[str, str]:
         """Return what the processes of a host need to work on a lake, and further settings."""
@@ -89,6 +105,7 @@ class Bench:
             "LFP_LAKE": lake.place("lake"),
             "LFP_RAW": lake.place("raw"),
             "LFP_INBOX": lake.place("inbox"),
+            "LFP_MAX_REJECT_SHARE": "1",
             "LFP_BROKER": self.redis.url,
             "LFP_THREADS": "2",
             "LFP_MEMORY_LIMIT": "600MB",

@@ -1,4 +1,4 @@
-/* Moves the wall clock of a process by BENCH_CLOCK seconds; timers and durations stay right. */
+/* Moves the wall clock of a process by BENCH_CLOCK_SECONDS; timers and durations stay right. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <stdlib.h>
@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 static long ahead(void) {
-    const char *text = getenv("LFP_BENCH_CLOCK");
+    const char *text = getenv("BENCH_CLOCK_SECONDS");
     return text ? atol(text) : 0;
 }
 

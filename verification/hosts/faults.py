@@ -10,7 +10,7 @@ from verification.hosts.bench import Bench, Lake
 from verification.hosts.object_store import Faults
 from verification.hosts.workers import Worker
 
-_STORE_SHARE = 0.3
+_STORE_SHARE = 0.1
 _SLOW_KILOBITS = 400
 
 _HOLDERS = """

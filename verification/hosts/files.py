@@ -50,11 +50,25 @@ class Files:
         return sku, f"n{random.randrange(_NAMES)}", f"d{random.randrange(3)}"
 
 
+def same_new_skus(random: Random, number: int, deliveries: int, skus: int = 200) -> list[File]:
+    """Return deliveries that all have the same skus, which no delivery of another number has."""
+    names = [f"r{number}s{place}" for place in range(skus)]
+    times = random.sample(range(1, 10**9), deliveries)
+    return [
+        File(
+            f"r{number}-{place}.csv",
+            microseconds,
+            tuple((sku, f"n{random.randrange(_NAMES)}", f"of {place}") for sku in names),
+        )
+        for place, microseconds in enumerate(times)
+    ]
+
+
 def write(file: File, folder: Path) -> Path:
     """Write a file below a folder, with its time; return its path."""
     path = folder / str(file.microseconds) / file.key
     if not path.exists():
-        path.parent.mkdir(parents=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(file.content)
         os.utime(path, ns=(file.microseconds * 1000,) * 2)
     return path

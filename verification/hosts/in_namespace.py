@@ -34,7 +34,7 @@ def made() -> Iterator[Bench]:
     """Return a bench; its hosts are on loopback where the environment asks for that."""
     with TemporaryDirectory(prefix="lfp-hosts-") as folder:
         Path(folder).chmod(0o755)
-        has_cables = "LFP_BENCH_ON_LOOPBACK" not in os.environ
+        has_cables = "BENCH_ON_LOOPBACK" not in os.environ
         with bench(Path(folder), has_cables=has_cables) as made:
             yield made
 

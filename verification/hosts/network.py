@@ -96,7 +96,7 @@ class Host:
     def _clock_environment(self) -> Mapping[str, str]:
         if not self.clock:
             return {}
-        return {"LD_PRELOAD": str(self.clock_library), "LFP_BENCH_CLOCK": str(self.clock)}
+        return {"LD_PRELOAD": str(self.clock_library), "BENCH_CLOCK_SECONDS": str(self.clock)}
 
 
 class LoopbackHost(Host):

@@ -6,14 +6,13 @@ from random import Random
 from testing.expected_tables import File
 from verification.hosts.bench import Bench
 from verification.hosts.checks import ViolationError, check, read_tables, require_done
-from verification.hosts.files import write
+from verification.hosts.files import same_new_skus, write
 from verification.hosts.report import Options, Report
 from verification.hosts.worker import DELIVER, Job
 from verification.hosts.workers import Worker
 
 PROCESSES = 4
 MERGES = 20
-_SKUS = 200
 _ROUNDS_OF_A_LAKE = 10
 
 
@@ -41,7 +40,7 @@ def _rounds_of_a_lake(bench: Bench, options: Options, rounds: range) -> None:
     workers = [Worker(bench, host, lake, batch_files=1) for host in hosts]
     try:
         for number in rounds:
-            new = list(_deliveries(Random(f"{options.seed} {number}"), number))
+            new = same_new_skus(Random(f"{options.seed} {number}"), number, MERGES)
             files += new
             for place, worker in enumerate(workers):
                 paths = [write(file, bench.folder / lake.name) for file in new[place::PROCESSES]]
@@ -53,17 +52,3 @@ def _rounds_of_a_lake(bench: Bench, options: Options, rounds: range) -> None:
     finally:
         for worker in workers:
             worker.kill()
-
-
-def _deliveries(random: Random, number: int) -> list[File]:
-    """Return deliveries that all have the same skus, which are in none of another round."""
-    skus = [f"r{number}s{place}" for place in range(_SKUS)]
-    times = random.sample(range(1, 10**9), MERGES)
-
-    def rows(place: int) -> tuple[tuple[str, str, str], ...]:
-        return tuple((sku, f"n{random.randrange(12)}", f"of {place}") for sku in skus)
-
-    return [
-        File(f"r{number}-{place}.csv", microseconds, rows(place))
-        for place, microseconds in enumerate(times)
-    ]

@@ -11,8 +11,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LfpError
@@ -20,11 +22,14 @@ from lfp_pipeline.ingest.result import IngestResult, LandingFailure
 from lfp_pipeline.model.ledger_entry import Status
 from lfp_pipeline.settings import load_settings
 from lfp_pipeline.sources.local_file import LocalFile
-from verification.crash.steps import Kill, Step
-from verification.hosts.steps import LakeSteps
+from lfp_pipeline.warehouse import lake_maintenance
+from verification.crash.steps import Kill
+from verification.hosts.steps import LakeSteps, step_of
 
 READY, AT_STEP, ENDED = "ready", "at step", "ended"
 DELIVER, INGEST, MAINTAIN = "deliver", "ingest", "maintain"
+
+_RETENTION, _GRACE = timedelta(seconds=15), timedelta(seconds=30)
 
 _LOG = logging.getLogger("worker")
 
@@ -79,7 +84,7 @@ def main() -> None:
 
 def _do(job: Job, engine: Engine) -> Ended:
     step, occurrence, after = job.stop or (None, 0, False)
-    steps = LakeSteps(Kill(Step(step), occurrence, after) if step else None, _wait)
+    steps = LakeSteps(Kill(step_of(step), occurrence, after) if step else None, _wait)
     started = time.monotonic()
     problem, is_for_users = None, True
     try:
@@ -125,8 +130,11 @@ def _problem(result: IngestResult | LandingFailure) -> str:
     return ""
 
 
-def maintain(_engine: Engine, _: Sequence[str]) -> Iterator[str]:
-    """Compact the lake, expire what is old, and remove files that nothing refers to."""
+def maintain(engine: Engine, _: Sequence[str]) -> Iterator[str]:
+    """Compact the lake, expire snapshots, and remove files, after seconds instead of hours."""
+    with patch.multiple(lake_maintenance, GRACE=_GRACE, ORPHAN_AGE=2 * _GRACE):
+        done = engine.warehouse.maintain(datetime.now(UTC), _RETENTION, _LOG, dry_run=False)
+    _LOG.info("Maintained: %s", done)
     yield from ()
 
 
