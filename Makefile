@@ -23,9 +23,11 @@ FIRST ?= 0
 CORE_TESTS := $(addprefix lfp_pipeline_tests/,test_settings.py test_definitions.py defs ingest warehouse \
   operations stories cli/test_commands.py dagster_support)
 
-CLUSTER_TESTS := lfp_pipeline_tests/hosts lfp_pipeline_tests/warehouse/test_lake.py \
-  lfp_pipeline_tests/operations/test_move_data.py lfp_pipeline_tests/cli/test_cluster.py \
-  lfp_pipeline_tests/dagster_support/test_worker_queue.py lfp_pipeline_tests/operations/test_manifests.py
+CLUSTER_TESTS := $(addprefix lfp_pipeline_tests/,hosts test_containers.py cli/test_cluster.py \
+  dagster_support/test_worker_queue.py ingest/test_several_hosts.py operations/test_manifests.py \
+  operations/test_move_data.py raw_zone/test_bucket_store.py raw_zone/test_catalog_sidecars.py \
+  sources/test_bucket_inbox.py warehouse/test_lake.py warehouse/test_lake_kills.py \
+  warehouse/test_lake_tables.py) verification/hosts
 
 VENV := .venv
 BENCH_VENV := .venv-bench
@@ -198,6 +200,10 @@ docs: ready-dev ## Generate docs/settings.md and the picture of the architecture
 bench: $(BENCH_VENV)/installed ## Measure, beside a bare load and other tools (SIZES= WHAT= WORKS= PEERS= ROUNDS=)
 	@$(BENCH_VENV)/bin/python -m benchmarks --what $(WHAT) --sizes $(SIZES) --works $(WORKS) \
 	  --peers $(PEERS) --rounds $(ROUNDS)
+
+.PHONY: bench-lake
+bench-lake: ready-cluster ## Measure a lake beside a database in a file (ROUNDS=)
+	@$(CLUSTER_VENV)/bin/python -m benchmarks.lake --rounds $(ROUNDS)
 
 .PHONY: latency
 latency: ready-dev ## Measure the seconds from a dropped file to its rows, beside empty jobs (WHAT= ROUNDS=)

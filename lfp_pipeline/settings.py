@@ -8,11 +8,7 @@ from typing import Any, Literal
 
 import pydantic_settings
 from pydantic import AliasChoices, Field, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import (
-    BaseSettings,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-)
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from lfp_pipeline.common.project_folder import PROJECT_FILE, project_root
 from lfp_pipeline.common.setting_names import (
@@ -199,9 +195,7 @@ class Settings(BaseSettings):
         "are a DuckLake with its catalog there. Its password: in the URL, or in PGPASSWORD.",
     )
     lake: Place | None = Field(
-        None,
-        description="Folder or bucket (s3://bucket/prefix) of the DuckLake's files. Unset: lake/ "
-        "in the data folder.",
+        None, description="Folder or s3://bucket/prefix of the lake. Unset: lake/ in data_dir."
     )
     lake_retention_hours: float = Field(
         24,
@@ -210,14 +204,10 @@ class Settings(BaseSettings):
         description="Age up to which `lfp maintain` keeps snapshots of the lake.",
     )
     raw: Place | None = Field(
-        None,
-        description="Folder or bucket (s3://bucket/prefix) of the deliveries. Unset: raw/ in the "
-        "data folder.",
+        None, description="Folder or s3://bucket/prefix of deliveries. Unset: raw/ in data_dir."
     )
     inbox: Place | None = Field(
-        None,
-        description="Folder or bucket (s3://bucket/prefix) into which files are dropped. Unset: "
-        "inbox/ in the data folder.",
+        None, description="Folder or s3://bucket/prefix for files. Unset: inbox/ in data_dir."
     )
     broker: BrokerUrl | None = Field(
         None, description="URL of the Redis server through which the workers get their runs."

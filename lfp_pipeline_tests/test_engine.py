@@ -26,7 +26,7 @@ from lfp_pipeline.sources.local_file import LocalFile
 from lfp_pipeline.warehouse import direct_load
 from lfp_pipeline.warehouse.backend import Backend
 from lfp_pipeline.warehouse.duckdb_file import Warehouse
-from testing.engine import LOG, engine_at, land, tables
+from testing.engine import LOG, database_file, engine_at, land, tables
 from testing.expected_tables import File
 from testing.processes import HOLD_DATABASE, HOLD_OPEN, running
 from testing.raw_marks import mark_reverted, prune, read_status
@@ -90,7 +90,7 @@ def test_a_file_that_landed_and_was_not_merged_is_pending(engine: Engine) -> Non
 def test_every_file_is_pending_when_the_database_is_gone(engine: Engine) -> None:
     drop(engine, "a.csv", GOOD)
     ingest_inbox(engine)
-    engine.warehouse.path.unlink()
+    database_file(engine).unlink()
     assert pending(engine) == ["a.csv"]
 
 
@@ -313,7 +313,7 @@ def test_a_delivery_fails_if_another_process_has_the_database_open(tmp_path: Pat
     drop(engine, "a.csv", GOOD)
     ingest_inbox(engine)
     delivery = land(engine, File("b.csv", 1, (("s1", "Ann", ""),)))
-    with running(HOLD_DATABASE, engine.warehouse.path) as process:
+    with running(HOLD_DATABASE, database_file(engine)) as process:
         account = engine.ingest(delivery, LOG).account
         assert account.status is Status.FAILED
         assert f"PID {process.pid}" in (account.error or "")
@@ -328,7 +328,7 @@ def test_after_one_wait_for_a_busy_database_other_batches_only_land(tmp_path: Pa
     drop(engine, "b.csv", GOOD, mtime=2)
     drop(engine, "c.csv", GOOD, mtime=3)
     offered = engine.pending_inbox(LOG).ready
-    with running(HOLD_DATABASE, engine.warehouse.path):
+    with running(HOLD_DATABASE, database_file(engine)):
         waited, not_tried = engine.ingest_all(offered, [], LOG)
     assert isinstance(waited, IngestResult)
     assert isinstance(not_tried, IngestResult)
@@ -442,7 +442,7 @@ def test_reassigning_rows_does_not_wait_for_the_lock(
         return attached(warehouse, *others)
 
     monkeypatch.setattr(Warehouse, "attached", noting)
-    with running(HOLD_DATABASE, engine.warehouse.path):
+    with running(HOLD_DATABASE, database_file(engine)):
         settings = engine.settings.model_copy(update={"other_process_wait_seconds": 0.1})
         account = Engine(settings).ingest(again, LOG).account
     assert account.status is Status.FAILED
@@ -483,7 +483,7 @@ def test_a_partition_without_deliveries_is_missing(engine: Engine) -> None:
     assert not backlog.pending
     assert not backlog.done
     assert engine.backlog.of([], LOG) == PartitionBacklog([], [], [])
-    assert not engine.warehouse.path.exists()
+    assert not database_file(engine).exists()
 
 
 def test_an_unreadable_record_affects_no_other_file(

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import duckdb
 import pytest
 
 from lfp_pipeline.definitions import definitions
 from lfp_pipeline.engine import Engine
-from lfp_pipeline.settings import load_settings
+from lfp_pipeline.settings import Settings, load_settings
+from lfp_pipeline.warehouse.choice import warehouse_of
 from testing.expected_tables import File
+from testing.lakes import known_catalog
 
 PARTITION_TAG = "dagster/partition"
 RANGE_TAGS = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
@@ -178,8 +179,9 @@ def project_of(data: Path, instance: dg.DagsterInstance, home: Path, **settings:
 
 
 def query(data: Path, sql: str) -> list[tuple[Any, ...]]:
-    """Query the database in a data folder."""
-    with duckdb.connect(data / "products.duckdb", read_only=True) as connection:
+    """Query the tables of a data folder."""
+    settings = Settings(data_dir=data, catalog=known_catalog(data))
+    with warehouse_of(settings).read_session() as connection:
         return connection.execute(sql).fetchall()
 
 

@@ -44,11 +44,16 @@ def command(*, rows: int, seed: int, out: Path | None, facts: Path | None, as_js
 
     The ending of --out decides how the file is packed: .zip, .gz, or not.
     """
-    from lfp_pipeline.cli.output import print_json
+    from lfp_pipeline.cli.output import UsageProblem, print_json
     from lfp_pipeline.cli.sample_file import make_sample, sample_in
+    from lfp_pipeline.common.setting_types import BUCKET
     from lfp_pipeline.settings import load_settings
 
-    path = out or sample_in(load_settings().inbox_dir, rows, seed)
+    settings = load_settings()
+    if out is None and settings.inbox_place.startswith(BUCKET):
+        msg = "The inbox is in a bucket: add --out FILE, and put that file there."
+        raise UsageProblem(msg)
+    path = out or sample_in(settings.inbox_dir, rows, seed)
     made = make_sample(path, rows, seed, facts)
     if as_json:
         print_json({"path": path, **made})

@@ -2,12 +2,14 @@
 
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from queue import Empty, SimpleQueue
+from typing import Any
 
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.ingest.delivery_warnings import older_version
@@ -107,8 +109,9 @@ class Scheduler:
         batches: list[list[InboxFile | Delivery]] = []
         bytes_left = files_left = 0
         due: ReadBatch = [*deliveries, *files]
-        for file in due:
-            size = self._text_bytes(file)
+        with self._mapping() as mapped:
+            sizes = list(mapped(self._text_bytes, due))
+        for file, size in zip(due, sizes, strict=True):
             if size > bytes_left or not files_left:
                 batches.append([])
                 bytes_left, files_left = self.settings.batch_bytes, self.settings.batch_files
@@ -134,15 +137,32 @@ class Scheduler:
         """Land the files of a batch; return its deliveries, and the files that could not land."""
         landed: list[Delivery] = []
         failures: list[IngestResult | LandingFailure] = []
-        for file in batch:
-            if isinstance(file, Delivery):
-                landed.append(file)
-                continue
-            try:
-                landed.append(self.land(self.catalog.inbox_source(file), file.partition_key, log))
-            except LandingError as error:
-                failures.append(LandingFailure.because_of(error, file.partition_key, file.name))
+        with self._mapping() as mapped:
+            for outcome in mapped(partial(self._land_file, log=log), batch):
+                if isinstance(outcome, Delivery):
+                    landed.append(outcome)
+                else:
+                    failures.append(outcome)
         return landed, failures
+
+    def _land_file(
+        self, file: InboxFile | Delivery, log: logging.Logger
+    ) -> Delivery | LandingFailure:
+        if isinstance(file, Delivery):
+            return file
+        try:
+            return self.land(self.catalog.inbox_source(file), file.partition_key, log)
+        except LandingError as error:
+            return LandingFailure.because_of(error, file.partition_key, file.name)
+
+    @contextmanager
+    def _mapping(self) -> Iterator[Callable[..., Iterable[Any]]]:
+        """Yield `map`; for files of a bucket, one that calls several functions at once."""
+        if self.catalog.files_at_once == 1:
+            yield map
+        else:
+            with ThreadPoolExecutor(self.catalog.files_at_once) as pool:
+                yield pool.map
 
 
 def _results_of(

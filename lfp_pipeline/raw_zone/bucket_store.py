@@ -24,6 +24,7 @@ from lfp_pipeline.raw_zone.byte_store import HINTS, HasSize
 
 _LIMIT_BYTES = 20 * 2**30
 _OWNER_ONLY = 0o600
+_LOOK_SECONDS = 600.0
 _MAX_UNUSED_NS = 7 * 86_400 * 10**9
 
 
@@ -35,6 +36,8 @@ class BucketStore:
         self._bucket = bucket
         self._copies = copies
         self._limit_bytes = limit_bytes
+        self._new_bytes = 0
+        self._look_at = 0.0
 
     def path(self, name: RawName) -> Path:
         """Return the copy of the raw file, which need not exist."""
@@ -49,7 +52,7 @@ class BucketStore:
             if not is_new and not self.is_intact(delivery):  # Another program has put it there.
                 self._bucket.put(complete, _object(name), *described, replace=True)
         commit_file(file, temporary, self.path(name))
-        self._evict(name)
+        self._evict(delivery, coming_bytes=0)
 
     @contextmanager
     def verified(
@@ -73,7 +76,7 @@ class BucketStore:
         found = self._bucket.look_up(_object(delivery.raw_name))
         if found is None:
             raise FileNotFoundError
-        self._evict(delivery.raw_name, delivery.size_bytes)
+        self._evict(delivery, coming_bytes=delivery.size_bytes)
         for _ in stale_temporaries(path.parent):
             pass  # Each is removed after its turn.
         digest = hashlib.sha256()
@@ -138,19 +141,30 @@ class BucketStore:
         del name, mode
         return False
 
-    def _evict(self, kept: RawName, more_bytes: int = 0) -> None:
-        """Remove old copies, and those that were unused for longest, until there is space."""
+    def _evict(self, new: Delivery, *, coming_bytes: int) -> None:
+        """Remove old copies, and those that were unused for longest, until there is space.
+
+        Looking at all copies takes its time, so that is done now and then.
+
+        Args:
+            new: the delivery whose copy is made.
+            coming_bytes: what is still to be written of that copy.
+        """
+        self._new_bytes += new.size_bytes
+        if self._new_bytes < self._limit_bytes // 100 and time.monotonic() < self._look_at:
+            return
+        self._new_bytes, self._look_at = 0, time.monotonic() + _LOOK_SECONDS
         copies = []
         for path in self._copies.glob("*/*.raw"):
             with suppress(FileNotFoundError):  # Another process has removed it.
                 status = path.stat()
                 copies.append((status.st_mtime_ns, status.st_size, path))
-        total = more_bytes + sum(size for _, size, _ in copies)
+        total = coming_bytes + sum(size for _, size, _ in copies)
         for used_ns, size, path in sorted(copies):
             is_old = time.time_ns() - used_ns > _MAX_UNUSED_NS
             if total <= self._limit_bytes and not is_old:
                 return
-            if path != self.path(kept) and _remove_unused(path):
+            if path != self.path(new.raw_name) and _remove_unused(path):
                 total -= size
 
 

@@ -30,6 +30,8 @@ from lfp_pipeline.sources.locations import source_at
 from lfp_pipeline.sources.network_policy import NetworkPolicy
 from lfp_pipeline.sources.sources_file import NamedSource, read_sources
 
+_REQUESTS_AT_ONCE = 8
+
 
 class SourceCatalog:
     """Finds sources by location, by partition, in the sources file and in the inbox."""
@@ -52,6 +54,11 @@ class SourceCatalog:
     def inbox_dir(self) -> Path:
         """The folder of the inbox."""
         return self._settings.inbox_dir
+
+    @property
+    def files_at_once(self) -> int:
+        """How many files of the inbox to read at once: each request to a bucket takes its time."""
+        return _REQUESTS_AT_ONCE if isinstance(self._inbox, BucketInbox) else 1
 
     def source_at(self, location: str) -> Source:
         """Return the source at a URL or path; raise LandingError if the location is neither."""

@@ -101,10 +101,15 @@ class Hold:
 
     @contextmanager
     def naming_loss(self) -> Iterator[None]:
-        """Raise a WarehouseBusyError if the lock is lost at an error or the end of the block."""
+        """Raise a WarehouseBusyError for an error of the block if the lock is lost.
+
+        Any error: another process may write meanwhile, so that the counts of the block are wrong.
+        """
         try:
             yield
-        except _database_errors() as error:
+        except WarehouseBusyError:
+            raise
+        except Exception as error:
             if FENCE_ERROR in str(error) or self.is_lost:
                 raise self._loss() from None
             raise

@@ -192,3 +192,13 @@ def test_the_demo_fails_where_its_file_is_refused(lfp: CommandLine) -> None:
     ended = lfp("demo", "--rows", "2000")
     assert ended.code == 3
     assert ended.out == ""
+
+
+def test_a_sample_is_not_written_beside_an_inbox_in_a_bucket(
+    lfp: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LFP_CATALOG", "postgresql://lfp@127.0.0.1/lfp")
+    monkeypatch.setenv("LFP_INBOX", "s3://bucket/inbox")
+    refused = lfp("sample", "--rows", "1")
+    assert refused.code == 2
+    assert "The inbox is in a bucket: add --out FILE" in refused.err

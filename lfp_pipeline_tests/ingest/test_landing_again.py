@@ -24,7 +24,7 @@ from lfp_pipeline.operations.verify import verify
 from lfp_pipeline.raw_zone import folder_store, pending
 from lfp_pipeline.sources.inbox_source import InboxSource
 from testing.dagster_project import NO_SKU, Project, drop
-from testing.engine import LOG, land, tables
+from testing.engine import LOG, database_file, land, tables
 from testing.expected_tables import File, expected_products
 from testing.raw_marks import is_pruned, write_status_note
 
@@ -228,7 +228,7 @@ def test_a_twin_that_was_dropped_before_the_status_note_is_merged(
     if after == "revert":
         revert_delivery(project.engine, A.delivery_id, LOG)
     elif after == "rebuild":
-        project.engine.warehouse.path.unlink()
+        database_file(project.engine).unlink()
         rebuild_products(project.engine, LOG)
     else:
         write_status_note(

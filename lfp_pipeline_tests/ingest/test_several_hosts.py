@@ -1,8 +1,10 @@
 """Several hosts that share a catalog, and the raw zone and the inbox in buckets, ingest as one."""
 
 import io
+import random
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,8 @@ from pydantic import SecretStr
 from lfp_pipeline.cli.ingest_targets import find_targets
 from lfp_pipeline.defs.sensors.inbox_watch import InboxWatch
 from lfp_pipeline.engine import Engine
-from lfp_pipeline.errors import OperationRefusedError
+from lfp_pipeline.errors import BucketUnreachableError, OperationRefusedError
+from lfp_pipeline.hosts import bucket as bucket_module
 from lfp_pipeline.hosts import notes
 from lfp_pipeline.hosts.bucket import Bucket
 from lfp_pipeline.hosts.postgres import connect
@@ -28,6 +31,7 @@ from lfp_pipeline.sources.feed_state import FeedStateStore
 from lfp_pipeline.warehouse.duckdb_file import Warehouse
 from lfp_pipeline.warehouse.lake_setup import create_lake_tables
 from testing.engine import LOG, TABLES, engine_at, tables
+from testing.s3_server import S3Server
 
 FILES = {
     "a.csv": b"name,sku,description\nLamp,s1,x\nSofa,s2,y\n",
@@ -151,6 +155,29 @@ def test_what_an_operator_does_on_one_host_holds_on_the_others(cluster: Cluster)
     rebuild_products(second, LOG, allow_data_loss=True)
     assert [row[:3] for row in tables(first)["products"]] == [row[:3] for row in before["products"]]
     assert verify(first, LOG, full=True).problems == ()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(2))
+def test_with_a_server_that_has_faults_each_file_is_merged_exactly_once(
+    cluster: Cluster, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    monkeypatch.setattr(bucket_module, "_PAUSE_SECONDS", 0.01)
+    for number in range(20):
+        cluster.drop(f"{number}.csv", f"name,sku,description\nLamp,s{number},x\n".encode())
+    chance = random.Random(seed)
+    faults = ("500", "503", "slow", "truncated", "lost")
+    s3_server.fault = lambda _: chance.choice(faults) if chance.random() < 0.3 else None
+    engines = [cluster.engine(host) for host in ("first", "second")]
+    for attempt in range(40):
+        with suppress(BucketUnreachableError):  # The inbox could not be listed.
+            if not ingest(engines[attempt % 2]):
+                break
+    s3_server.fault = lambda _: None
+    assert ingest(engines[0]) == ingest(engines[1]) == []
+    assert len(tables(engines[0])["products"]) == 20
+    assert len(engines[1].raw_zone.all_deliveries()) == 20
+    assert verify(engines[0], LOG, full=True).problems == ()
 
 
 def test_the_database_follows_a_marker_whose_process_died(cluster: Cluster) -> None:

@@ -20,7 +20,7 @@ from lfp_pipeline.operations.export import export_tables
 from lfp_pipeline.sources.local_file import LocalFile
 from lfp_pipeline.warehouse.schema import tables_in_use
 from testing.dagster_project import Project, query
-from testing.engine import LOG, engine_at, land, tables
+from testing.engine import LOG, database_file, engine_at, land, tables
 from testing.expected_tables import File
 from testing.processes import running
 
@@ -164,7 +164,7 @@ def test_export_without_a_database_is_refused(tmp_path: Path) -> None:
     engine = engine_at(tmp_path)
     with pytest.raises(OperationRefusedError, match="There is no database"):
         export_tables(engine, LOG)
-    assert not engine.warehouse.path.exists()
+    assert not database_file(engine).exists()
 
 
 @pytest.mark.parametrize(

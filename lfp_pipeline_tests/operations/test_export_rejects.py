@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import duckdb
 import pytest
 
 from lfp_pipeline.engine import Engine
@@ -15,7 +14,7 @@ from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.model.table_spec import PRODUCT_COLUMNS
 from lfp_pipeline.operations.export_rejects import OTHER_COLUMNS, export_rejects
 from lfp_pipeline.sources.local_file import LocalFile
-from testing.engine import LOG, engine_at
+from testing.engine import LOG, database_file, engine_at
 
 Row = dict[str, str]
 Take = Callable[..., Delivery]
@@ -66,7 +65,7 @@ def as_csv(rows: Sequence[Row]) -> bytes:
 
 
 def products(engine: Engine) -> list[tuple[str, str, str]]:
-    with duckdb.connect(engine.warehouse.path, read_only=True) as connection:
+    with engine.warehouse.read_session() as connection:
         sql = "SELECT sku, name, description FROM products ORDER BY sku"
         return connection.execute(sql).fetchall()
 
@@ -196,7 +195,7 @@ def test_an_unknown_delivery_or_partition_is_refused(
 def test_exporting_rejects_without_a_database_is_refused(engine: Engine):
     with pytest.raises(LfpError, match="There is no database"):
         export_rejects(engine, LOG)
-    assert not engine.warehouse.path.exists()
+    assert not database_file(engine).exists()
 
 
 def test_an_edited_rejects_file_is_not_overwritten(engine: Engine, take: Take):

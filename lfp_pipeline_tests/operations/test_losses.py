@@ -7,7 +7,6 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 
-import duckdb
 import pytest
 
 from lfp_pipeline.common.clock import utc_now
@@ -27,7 +26,16 @@ from lfp_pipeline.operations.status_text import render_status
 from lfp_pipeline.operations.verify import verify
 from lfp_pipeline.sources.inbox import list_inbox
 from lfp_pipeline.warehouse.ledger import mark_unmerged
-from testing.engine import LOG, assert_invariants_hold, engine_at, ingest_pending, land, tables
+from testing.engine import (
+    LOG,
+    assert_invariants_hold,
+    database_file,
+    editing,
+    engine_at,
+    ingest_pending,
+    land,
+    tables,
+)
 from testing.expected_tables import File, expected_products
 from testing.raw_marks import is_reverted, read_status
 
@@ -81,12 +89,12 @@ def test_a_rebuild_of_a_damaged_database_reports_needed_and_pruned_deliveries(
     engine: Engine,
 ) -> None:
     prune_raw(engine, 0, LOG, include_needed=True)
-    engine.warehouse.path.write_bytes(b"no database")
+    database_file(engine).write_bytes(b"no database")
     problems = rebuild_products(engine, LOG, dry_run=True).problems
     assert [problem.partition(": ")[0] for problem in problems] == [A.label, B.label]
     with pytest.raises(OperationRefusedError, match="the tables needed it"):
         rebuild_products(engine, LOG)
-    assert engine.warehouse.path.read_bytes() == b"no database"
+    assert database_file(engine).read_bytes() == b"no database"
 
 
 @pytest.mark.parametrize("back", [False, True])
@@ -97,14 +105,14 @@ def test_a_reversal_lost_with_an_older_database_is_repeated(
         revert_delivery(engine, B.delivery_id, LOG)
     older = tmp_path / "older"
     older.mkdir()
-    for path in engine.warehouse.path.parent.glob("products.duckdb*"):
+    for path in database_file(engine).parent.glob("products.duckdb*"):
         if path.suffix in {".duckdb", ".wal"}:
             shutil.copy(path, older)
     (reinstate_delivery if back else revert_delivery)(engine, B.delivery_id, LOG)
     for name in ("products.duckdb", "products.duckdb.wal"):
-        engine.warehouse.path.with_name(name).unlink(missing_ok=True)
+        database_file(engine).with_name(name).unlink(missing_ok=True)
     for path in older.iterdir():
-        shutil.copy(path, engine.warehouse.path.parent)
+        shutil.copy(path, database_file(engine).parent)
 
     with engine.warehouse.session("testing", LOG):
         pass
@@ -143,7 +151,7 @@ def test_a_status_note_names_the_database_that_it_is_true_for(
 
     def reconcile_and_lose_the_database(*arguments: object) -> object:
         reconciled = reconcile(*arguments)  # type: ignore[arg-type]
-        for path in engine.warehouse.path.parent.glob("products.duckdb*"):
+        for path in database_file(engine).parent.glob("products.duckdb*"):
             if path.is_file():
                 path.unlink()
         with engine.warehouse.session("testing", LOG):
@@ -204,7 +212,7 @@ def test_rows_that_the_present_settings_reject_are_a_loss(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("table", ["deliveries", "database_identity", "products", "name_counts"])
 def test_a_database_that_lacks_a_table_is_rebuilt(engine: Engine, table: str) -> None:
-    with duckdb.connect(engine.warehouse.path) as connection:
+    with editing(engine) as connection:
         connection.execute(f"DROP TABLE {table}")
     rebuild_products(engine, LOG)
     assert_invariants_hold(engine, [A, B])
@@ -460,8 +468,8 @@ def test_a_reversal_needs_no_refused_deliveries(tmp_path: Path) -> None:
         engine.ingest(land(engine, file), LOG)
     prune_raw(engine, 0, LOG)
     assert not engine.raw_zone.find(bad.delivery_id).path.exists()
-    engine.warehouse.path.unlink()
-    for log in write_ahead_logs(engine.warehouse.path):
+    database_file(engine).unlink()
+    for log in write_ahead_logs(database_file(engine)):
         log.unlink()
     ingest_pending(engine)
     revert_delivery(engine, B.delivery_id, LOG)

@@ -3,7 +3,6 @@
 from dataclasses import replace
 from pathlib import Path
 
-import duckdb
 import pytest
 
 from lfp_pipeline.engine import Engine
@@ -16,7 +15,7 @@ from lfp_pipeline.operations.verify import verify
 from lfp_pipeline.reading.options import Conditions, ReadOptions, Rereading
 from lfp_pipeline.warehouse import reversal
 from testing.dagster_project import query
-from testing.engine import LOG, engine_at, ingest_pending, land, tables
+from testing.engine import LOG, database_file, editing, engine_at, ingest_pending, land, tables
 from testing.expected_tables import File
 from testing.raw_marks import clear_reverted, is_reverted, mark_reverted
 
@@ -76,7 +75,7 @@ def account_of(engine: Engine, file: File) -> tuple[object, ...]:
 
 def forget_the_conditions(engine: Engine, sql: str = "read_conditions = NULL") -> None:
     """Make the ledger look as if another version of the program had written it."""
-    with duckdb.connect(engine.warehouse.path) as connection:
+    with editing(engine) as connection:
         connection.execute(f"UPDATE deliveries SET read_with = 'another', {sql}")
 
 
@@ -86,7 +85,7 @@ def pretend_another_program(engine: Engine, **settings: object) -> None:
         ReadOptions.of(engine.settings.model_copy(update=settings)), TextFormat()
     )
     of_then = replace(of_then, programs={"duckdb": "1.0.0", "reader": "another"})
-    with duckdb.connect(engine.warehouse.path) as connection:
+    with editing(engine) as connection:
         connection.execute(
             "UPDATE deliveries SET read_with = $1, read_conditions = $2",
             [of_then.digest, of_then.text],
@@ -360,8 +359,8 @@ def test_a_rebuild_with_other_products_and_equal_counts_is_refused(tmp_path: Pat
 
 
 def test_a_lost_database_is_rebuilt_with_the_present_settings(merged: Engine) -> None:
-    merged.warehouse.path.write_bytes(b"no database")
-    merged.warehouse.path.with_name("products.duckdb.wal").unlink(missing_ok=True)
+    database_file(merged).write_bytes(b"no database")
+    database_file(merged).with_name("products.duckdb.wal").unlink(missing_ok=True)
     summary = rebuild_products(strict(merged), LOG).summary
     assert "all deliveries were read with the present settings" in summary
     assert account_of(merged, OLD)[:4] == ("merged", 3, 1, 1)
@@ -393,7 +392,7 @@ def test_verify_finds_a_replacement_that_was_read_otherwise(
 def test_verify_finds_an_edited_ledger(tmp_path: Path, edit: str, what: str) -> None:
     engine = engine_at(tmp_path)
     deliver(engine, NEW)
-    with duckdb.connect(engine.warehouse.path) as connection:
+    with editing(engine) as connection:
         connection.execute(f"UPDATE deliveries SET {edit}")
     problems = verify(engine, LOG, full=True).problems
     found = [problem for problem in problems if problem.startswith(what)]

@@ -13,7 +13,15 @@ from lfp_pipeline.operations.prune import prune_raw
 from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
 from lfp_pipeline.raw_zone.desired_state import DesiredStates
-from testing.engine import LOG, assert_invariants_hold, engine_at, ingest_pending, land, tables
+from testing.engine import (
+    LOG,
+    assert_invariants_hold,
+    database_file,
+    engine_at,
+    ingest_pending,
+    land,
+    tables,
+)
 from testing.expected_tables import File, expected_products
 from testing.raw_marks import mark_reverted, prune
 
@@ -30,7 +38,7 @@ def engine(tmp_path: Path) -> Engine:
 
 
 def lose_database(engine: Engine) -> None:
-    for path in engine.warehouse.path.parent.glob("products.duckdb*"):
+    for path in database_file(engine).parent.glob("products.duckdb*"):
         if path.is_file():
             path.unlink()
     ingest_pending(engine)
@@ -114,7 +122,7 @@ def test_a_rebuild_tolerates_pruning_meanwhile(
 def test_a_rebuild_of_a_damaged_database_needs_no_unneeded_deliveries(engine: Engine) -> None:
     prune_raw(engine, 0, LOG)
     before = tables(engine)
-    engine.warehouse.path.write_bytes(b"no database")
+    database_file(engine).write_bytes(b"no database")
     rebuild_products(engine, LOG)
     assert {name: rows for name, rows in tables(engine).items() if name != "ledger"} == {
         name: rows for name, rows in before.items() if name != "ledger"
@@ -125,7 +133,7 @@ def test_an_older_copy_from_before_a_rebuild_is_noticed(engine: Engine, tmp_path
     for _ in range(2):
         revert_delivery(engine, NEWER.delivery_id, LOG)
         revert.reinstate_delivery(engine, NEWER.delivery_id, LOG)
-    path = engine.warehouse.path
+    path = database_file(engine)
     with engine.warehouse.session("testing", LOG) as connection:
         connection.execute("CHECKPOINT warehouse")
     shutil.copy(path, tmp_path / "older")

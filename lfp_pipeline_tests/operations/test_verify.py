@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 
 import dagster as dg
-import duckdb
 import pytest
 
 from lfp_pipeline.engine import Engine
@@ -33,7 +32,7 @@ from lfp_pipeline.reading.options import ReadOptions
 from lfp_pipeline.reading.plain_text import PlainText, plain_texts
 from lfp_pipeline.warehouse.invariants import INVARIANTS
 from testing.dagster_project import NO_SKU, Project, drop, query
-from testing.engine import LOG, engine_at, land, tables
+from testing.engine import LOG, database_file, editing, engine_at, land, tables
 from testing.expected_tables import File
 from testing.raw_marks import clear_reverted, mark_reverted
 
@@ -72,8 +71,8 @@ def engine(stocked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> En
     return engine_at(shutil.copytree(stocked, tmp_path / "data"))
 
 
-def change(database: Path, sql: str) -> None:
-    with duckdb.connect(database) as connection:
+def change(engine: Engine, sql: str) -> None:
+    with editing(engine) as connection:
         connection.execute(sql)
 
 
@@ -97,6 +96,7 @@ def assert_found(engine: Engine, *expected: str) -> None:
 def test_what_changes_no_table_leaves_a_current_copy_current(
     engine: Engine, operate: Callable[[Engine, logging.Logger], Report]
 ) -> None:
+    database_file(engine)
     engine.published.publish(LOG)
     published = engine.published.last
     operate(engine, LOG)
@@ -215,7 +215,7 @@ BROKEN_TABLES = {
     ids=[problem.partition(":")[0] for problem in BROKEN_TABLES.values()],
 )
 def test_an_edited_table_is_found(engine: Engine, sql: str, problem: str) -> None:
-    change(engine.warehouse.path, sql)
+    change(engine, sql)
     assert_found(engine, problem)
 
 
@@ -229,7 +229,7 @@ def test_many_offenders_are_counted_and_the_first_named(tmp_path: Path) -> None:
     engine = engine_at(tmp_path)
     many = File("a.csv", 1, tuple((f"s{number:03}", "Ann", "") for number in range(200)))
     engine.ingest(land(engine, many), LOG)
-    change(engine.warehouse.path, "UPDATE products SET row_number = 201")
+    change(engine, "UPDATE products SET row_number = 201")
     (problem,) = problems(engine)
     assert ": 200 (s000, s001, s002, s003, s004 and 195 more). Run `lfp rebuild`" in problem
 
@@ -358,7 +358,7 @@ def test_a_rebuild_is_not_compared_while_a_reversal_is_pending(engine: Engine) -
 
 
 def test_a_missing_ledger_row_is_found(engine: Engine) -> None:
-    change(engine.warehouse.path, "DELETE FROM deliveries WHERE partition_key = 'a.csv'")
+    change(engine, "DELETE FROM deliveries WHERE partition_key = 'a.csv'")
     found = problems(engine)
     assert found[0].startswith(
         "Skus of products whose delivery is not merged, according to the ledger: 1 (s3). "
@@ -415,7 +415,7 @@ def test_a_missing_published_copy_is_no_problem(engine: Engine) -> None:
 def test_an_edit_that_keeps_the_other_invariants_is_found_by_a_rebuild(
     engine: Engine, sql: str, problem: str
 ) -> None:
-    change(engine.warehouse.path, sql)
+    change(engine, sql)
     assert problems(engine) == ()
     found = problems(engine, full=True)
     assert found[0].startswith(problem)
@@ -482,7 +482,7 @@ def test_a_dry_run_reports_what_would_be_checked(engine: Engine) -> None:
 def test_verify_without_a_database_finds_nothing(tmp_path: Path) -> None:
     engine = engine_at(tmp_path)
     assert verify(engine, LOG).problems == ()
-    assert not engine.warehouse.path.exists()
+    assert not database_file(engine).exists()
 
 
 def test_the_job_fails_and_shows_the_problems(project: Project) -> None:

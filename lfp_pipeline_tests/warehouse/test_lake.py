@@ -96,6 +96,19 @@ def test_a_writer_that_has_lost_its_lock_is_refused(
     assert names(lake) == [("Ann", 1)]
 
 
+def test_without_the_lock_wrong_counts_are_no_error_of_the_delivery(
+    lake: Lake, catalog: "psycopg.Connection"
+) -> None:
+    def act() -> None:
+        with lake.session("merging", LOG):
+            cut_lock_connection(catalog)
+            msg = "the number of products did not grow by the new skus"
+            raise WarehouseInconsistentError(msg)
+
+    with pytest.raises(WarehouseBusyError, match="was lost while merging"):
+        act()
+
+
 def test_a_writer_that_has_lost_its_lock_is_refused_though_the_next_one_has_ended_without_commit(
     lake: Lake, catalog: "psycopg.Connection"
 ) -> None:

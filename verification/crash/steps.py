@@ -62,7 +62,7 @@ class Step(StrEnum):
 class Kill:
     """The occurrence of a step at which a process is killed: just before or just after it."""
 
-    step: Step
+    step: StrEnum
     occurrence: int
     after: bool
 
@@ -82,11 +82,11 @@ class Steps:
     def __init__(self, kill: Kill | None, act: Callable[[], None] = kill_this_process) -> None:
         self.kill = kill
         self._act = act
-        self.counts = Counter[Step]()
+        self.counts = Counter[StrEnum]()
         self._counting = Lock()  # An ingest has several threads.
 
     @contextmanager
-    def taking(self, step: Step) -> Iterator[None]:
+    def taking(self, step: StrEnum) -> Iterator[None]:
         """Count the block as a step; kill the process before or after, where that is due."""
         with self._counting:
             self.counts[step] += 1
@@ -136,7 +136,7 @@ class Steps:
                 patches.enter_context(patch.object(owner, name, wrapped))
             yield
 
-    def _wrapped(self, step: Step, function: Callable[..., Any]) -> Callable[..., Any]:
+    def _wrapped(self, step: StrEnum, function: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(function)
         def taken(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401
             if step is Step.UNLINK and not str(arguments[0]).endswith(".raw"):

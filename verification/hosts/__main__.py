@@ -17,6 +17,7 @@ from tempfile import mkdtemp
 
 from verification.hosts import (
     fault_round,
+    lost_round,
     readers_round,
     result_round,
     throughput_round,
@@ -28,8 +29,8 @@ from verification.hosts.network import missing_permission
 from verification.hosts.report import Options, Report
 
 _ROUNDS: Mapping[str, tuple[Callable[[Bench, Options], Report], int]] = {
-    "result": (result_round.same_result, 200),
-    "lost": (result_round.lost_host, 60),
+    "result": (result_round.run, 200),
+    "lost": (lost_round.run, 40),
     "zombie": (zombie_round.run, 16),
     "together": (together_round.run, 50),
     "faults": (fault_round.run, 300),

@@ -10,6 +10,7 @@ from random import Random
 from testing.expected_tables import File
 from verification.hosts.bench import Bench
 from verification.hosts.checks import ViolationError, check, read_tables, require_done
+from verification.hosts.fault_plan import Plan, plan_of
 from verification.hosts.faults import (
     LOSES_PROCESS,
     MOMENT_SECONDS,
@@ -30,20 +31,6 @@ CLOCK_SECONDS = 600
 
 _FILES = 3
 _RECOVERY_SECONDS = 150
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A fault, and the step of the victim at which it comes."""
-
-    fault: Fault
-    step: str
-    occurrence: int
-    after: bool
-
-    def __str__(self) -> str:
-        when = "after" if self.after else "before"
-        return f"{self.fault} {when} {self.step} {self.occurrence}"
 
 
 @dataclass
@@ -115,12 +102,18 @@ class _LakeRound:
     def run(self) -> None:
         """Do the faults of this lake."""
         self._workers = [Worker(self._bench, host, self._lake) for host in self._hosts]
-        steps = self._undisturbed(self._workers[0]).steps
-        self._undisturbed(self._workers[1])
+        self._undisturbed(self._workers[0])
+        steps = self._undisturbed(self._workers[1]).steps
         for number in range(FAULTS_OF_A_LAKE):
             if self._figures.faults.total() >= self._options.times:
                 break
-            self._disturb(self._draw(steps, number))
+            plan = plan_of(
+                self._options.seed,
+                self._number * FAULTS_OF_A_LAKE + number,
+                steps,
+                has_cables=self._bench.network.has_cables,
+            )
+            self._disturb(plan)
         self._check(complete=True)
 
     def end(self) -> None:
@@ -128,17 +121,6 @@ class _LakeRound:
         for worker in self._workers:
             worker.kill()
         self._bench.restore()
-
-    def _draw(self, steps: dict[str, int], number: int) -> Plan:
-        """Draw a plan; the faults take turns, so that each meets each step in the end."""
-        possible = [
-            fault for fault in Fault if self._bench.network.has_cables or fault not in NEEDS_CABLES
-        ]
-        fault = possible[(self._number * FAULTS_OF_A_LAKE + number) % len(possible)]
-        step = self._random.choice(sorted(steps))
-        return Plan(
-            fault, step, self._random.randint(1, min(steps[step], 6)), self._random.random() < 0.5
-        )
 
     def _undisturbed(self, worker: Worker) -> Ended:
         ended = worker.do(self._delivering(self._files.draw(_FILES)))

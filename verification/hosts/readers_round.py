@@ -3,12 +3,14 @@
 import json
 import signal
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from random import Random
 
+from verification.crash.steps import Step
 from verification.hosts.bench import Bench, Lake
 from verification.hosts.checks import ViolationError, check, read_tables, require_done
 from verification.hosts.files import Files, write
@@ -46,6 +48,12 @@ def run(bench: Bench, options: Options) -> Report:
             f"{len(load.files.drawn)} deliveries and maintenance, the slowest in {slowest:.2f} s; "
             f"{len(report.violations)} failed or inconsistent"
         )
+    done = load.maintained
+    report.lines.append(
+        f"Compacted {done['files_before']:,} files to {done['files']:,}, and removed "
+        f"{done['snapshots_expired']:,} snapshots, {done['files_removed']:,} files of theirs, and "
+        f"{done['orphans_removed']:,} files of killed writers"
+    )
     return report
 
 
@@ -76,12 +84,13 @@ def _looks(output: Path) -> Iterator[Look]:
 
 
 class _Load:
-    """Two hosts that merge, and maintain the lake now and then."""
+    """Two hosts that merge, and maintain the lake now and then; sometimes, one is killed."""
 
     def __init__(self, bench: Bench, lake: Lake, options: Options) -> None:
         self.lake = lake
         self.files = Files(Random(options.seed), skus=5_000, rows=1_000)
-        self._folder = bench.folder / lake.name
+        self.maintained = Counter[str]()
+        self._bench = bench
         self._show = options.show
         self._workers = [Worker(bench, host, lake) for host in bench.workers[:2]]
 
@@ -89,22 +98,35 @@ class _Load:
         """Merge and maintain, once at least."""
         for turn in count():
             paths = [str(write(file, self._folder)) for file in self.files.draw(_FILES)]
-            jobs = [Job(DELIVER, paths[place::2]) for place in range(2)]
             if turn % _MAINTAIN_EVERY == _MAINTAIN_EVERY - 1:
-                jobs[turn // _MAINTAIN_EVERY % 2] = Job(MAINTAIN)
-                jobs.append(Job(DELIVER, paths))
-            self._do(jobs)
+                self._kill_at_commit(paths, turn // _MAINTAIN_EVERY % 2)
+                self._do(Job(MAINTAIN), Job(DELIVER, paths))
+            else:
+                self._do(Job(DELIVER, paths[::2]), Job(DELIVER, paths[1::2]))
             self._show(f"{len(self.files.drawn)} deliveries")
             if time.monotonic() >= deadline:
                 return
 
-    def _do(self, jobs: Sequence[Job]) -> None:
-        for first in range(0, len(jobs), len(self._workers)):
-            together = list(zip(self._workers, jobs[first:], strict=False))
-            for worker, job in together:
-                worker.give(job)
-            for worker, job in together:
-                require_done(worker.ended().problem, job.work)
+    def _do(self, *jobs: Job) -> None:
+        """Do a job by each host at once."""
+        for worker, job in zip(self._workers, jobs, strict=True):
+            worker.give(job)
+        for worker, job in zip(self._workers, jobs, strict=True):
+            ended = worker.ended()
+            require_done(ended.problem, job.work)
+            self.maintained.update(ended.figures)
+
+    def _kill_at_commit(self, paths: Sequence[str], place: int) -> None:
+        """Kill a process before its commit, which leaves files that nothing refers to."""
+        worker = self._workers[place]
+        worker.give(Job(DELIVER, paths, (Step.COMMIT, 1, False)))
+        worker.stops()
+        worker.kill()
+        self._workers[place] = Worker(self._bench, worker.host, self.lake)
+
+    @property
+    def _folder(self) -> Path:
+        return self._bench.folder / self.lake.name
 
     def end(self) -> None:
         """End the processes."""

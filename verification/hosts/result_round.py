@@ -1,4 +1,4 @@
-"""The same result as on one machine: files in an inbox, a head and workers; and a host is lost."""
+"""The same result as on one machine: files in an inbox, a head and two workers."""
 
 import os
 import subprocess
@@ -16,26 +16,14 @@ from verification.hosts.cluster import Cluster
 from verification.hosts.files import Files, write
 from verification.hosts.report import Options, Report
 
-FAILED_WITHIN_SECONDS = 90
-
 _ROWS = 300
 _LONGEST_SECONDS = 1800
 _TABLES_OF_ONE_FILE = {name: sql for name, sql in TABLES.items() if name != "ledger"}
 
 
-def same_result(bench: Bench, options: Options) -> Report:
+def run(bench: Bench, options: Options) -> Report:
     """Ingest files by two workers; compare all tables with those of file mode."""
-    return _run(bench, options, loses_host=False)
-
-
-def lost_host(bench: Bench, options: Options) -> Report:
-    """Lose one of the workers while it executes a run; another one must ingest its files."""
-    return _run(bench, options, loses_host=True)
-
-
-def _run(bench: Bench, options: Options, *, loses_host: bool) -> Report:
     report = Report()
-    what = "lost" if loses_host else "result"
     # A run has few files, so that both workers get some.
     cluster = Cluster(bench, bench.new_database(), {"sensor_batch_files": 20})
     dropped = Files(Random(options.seed), skus=5_000, rows=_ROWS).draw(options.times)
@@ -45,44 +33,21 @@ def _run(bench: Bench, options: Options, *, loses_host: bool) -> Report:
         for worker in bench.workers[:2]:
             cluster.start_worker(worker)
         cluster.drop(dropped)
-        if loses_host:
-            report.lines.append(_lose_host(cluster, options))
         seconds = cluster.until_idle(len(dropped), _LONGEST_SECONDS)
         found = read_tables(bench, cluster.lake)
         delivered = as_delivered(found, dropped)
         check(found, delivered, complete=True)
-        _check_file_mode(found, delivered, bench.folder / f"{what}-file-mode")
+        _check_file_mode(found, delivered, bench.folder / "file-mode")
         report.lines.append(
-            f"{len(dropped)} files by {1 if loses_host else 2} workers in {seconds:.0f} s: the "
-            f"tables are those of file mode, {len(found['products']):,} products"
+            f"{len(dropped)} files by 2 workers in {seconds:.0f} s: the tables are those of file "
+            f"mode, {len(found['products']):,} products"
         )
     except ViolationError as error:
-        again = f"make hosts WHAT={what} SEED={options.seed} TIMES={options.times}"
+        again = f"make hosts WHAT=result SEED={options.seed} TIMES={options.times}"
         report.violations.append(f"{error}\nAgain: {again}")
     finally:
         cluster.end()
     return report
-
-
-def _lose_host(cluster: Cluster, options: Options) -> str:
-    """Kill a worker's host, or cut its cable, while it executes a run; return what came of it."""
-    lost = cluster.bench.workers[0]
-    cluster.until(lambda: cluster.runs_on(lost), "The first worker has no run")
-    runs = cluster.runs_on(lost)
-    is_cut = cluster.bench.network.has_cables and options.seed % 2
-    if is_cut:
-        cluster.bench.network.cut(lost)
-    else:
-        lost.kill()
-    seconds = cluster.until(
-        lambda: cluster.statuses(runs) == {"FAILURE"},
-        "The runs of the lost host have not failed",
-        FAILED_WITHIN_SECONDS,
-    )
-    if is_cut:
-        cluster.bench.network.restore(lost)
-    how = "cut off" if is_cut else "killed"
-    return f"A worker was {how}: its {len(runs)} run had failed {seconds:.0f} s later"
 
 
 def _check_file_mode(found: Tables, delivered: list[File], folder: Path) -> None:

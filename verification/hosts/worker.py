@@ -9,6 +9,7 @@ import logging
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -59,12 +60,14 @@ class Ended:
         is_for_users: whether the problem is an error that is written for users.
         seconds: how long the job took.
         steps: how often each step was taken.
+        figures: what was done, of a maintenance.
     """
 
     problem: str | None
     is_for_users: bool
     seconds: float
     steps: Mapping[str, int]
+    figures: Mapping[str, int]
 
 
 def main() -> None:
@@ -86,16 +89,17 @@ def _do(job: Job, engine: Engine) -> Ended:
     step, occurrence, after = job.stop or (None, 0, False)
     steps = LakeSteps(Kill(step_of(step), occurrence, after) if step else None, _wait)
     started = time.monotonic()
-    problem, is_for_users = None, True
+    problem, is_for_users, figures = None, True, Counter[str]()
     try:
         with steps.watched():
-            problem = "; ".join(filter(None, WORKS[job.work](engine, job.files))) or None
+            problem = "; ".join(filter(None, WORKS[job.work](engine, job.files, figures))) or None
     except LfpError as error:
         problem = f"{type(error).__name__}: {error}"
     except Exception as error:  # noqa: BLE001 (each is a finding)
         problem, is_for_users = f"{type(error).__name__}: {error}", False
         _LOG.exception("Not an error for users")
-    return Ended(problem, is_for_users, time.monotonic() - started, dict(steps.counts))
+    seconds = time.monotonic() - started
+    return Ended(problem, is_for_users, seconds, dict(steps.counts), figures)
 
 
 def _wait() -> None:
@@ -111,13 +115,13 @@ def _say(event: str, **details: Any) -> None:  # noqa: ANN401
 # The works. Each yields what went wrong.
 
 
-def deliver(engine: Engine, files: Sequence[str]) -> Iterator[str]:
+def deliver(engine: Engine, files: Sequence[str], _: Counter[str]) -> Iterator[str]:
     """Land files, and ingest them and nothing else."""
     landed = [engine.land(LocalFile(Path(path)), Path(path).name, _LOG) for path in files]
     yield from map(_problem, engine.ingest_all([], landed, _LOG))
 
 
-def ingest(engine: Engine, _: Sequence[str]) -> Iterator[str]:
+def ingest(engine: Engine, _: Sequence[str], __: Counter[str]) -> Iterator[str]:
     """Ingest all that has landed and is pending."""
     yield from map(_problem, engine.ingest_all([], engine.pending_deliveries(_LOG), _LOG))
 
@@ -130,15 +134,18 @@ def _problem(result: IngestResult | LandingFailure) -> str:
     return ""
 
 
-def maintain(engine: Engine, _: Sequence[str]) -> Iterator[str]:
+def maintain(engine: Engine, _: Sequence[str], figures: Counter[str]) -> Iterator[str]:
     """Compact the lake, expire snapshots, and remove files, after seconds instead of hours."""
     with patch.multiple(lake_maintenance, GRACE=_GRACE, ORPHAN_AGE=2 * _GRACE):
         done = engine.warehouse.maintain(datetime.now(UTC), _RETENTION, _LOG, dry_run=False)
-    _LOG.info("Maintained: %s", done)
+    assert done is not None
+    figures.update(vars(done))
     yield from ()
 
 
-WORKS: Mapping[str, Callable[[Engine, Sequence[str]], Iterator[str]]] = {
+Work = Callable[[Engine, Sequence[str], Counter[str]], Iterator[str]]
+
+WORKS: Mapping[str, Work] = {
     DELIVER: deliver,
     INGEST: ingest,
     MAINTAIN: maintain,
