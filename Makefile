@@ -202,7 +202,7 @@ bench: $(BENCH_VENV)/installed ## Measure, beside a bare load and other tools (S
 	  --peers $(PEERS) --rounds $(ROUNDS)
 
 .PHONY: bench-lake
-bench-lake: ready-cluster ## Measure a lake beside a database in a file (ROUNDS=)
+bench-lake: ready-cluster ## Measure a lake beside a database in a file, on DuckDB 1.5 (ROUNDS=)
 	@$(CLUSTER_VENV)/bin/python -m benchmarks.lake --rounds $(ROUNDS)
 
 .PHONY: latency

@@ -18,7 +18,7 @@ from lfp_pipeline.dagster_support.resources import database_of, engine_of
 from lfp_pipeline.defs.assets import name_counts, products, raw_products, table_checks
 from lfp_pipeline.defs.jobs import ingest_inbox, ingest_products, publish_tables, status
 from lfp_pipeline.defs.operator_jobs import operator_jobs
-from lfp_pipeline.defs.schedules import verify_schedule
+from lfp_pipeline.defs.schedules import maintain_schedule, verify_schedule
 from lfp_pipeline.defs.sensors.failure_sensor import build_failure_sensor
 from lfp_pipeline.defs.sensors.feed_sensor import build_feed_sensor
 from lfp_pipeline.defs.sensors.inbox_sensor import build_file_drop_sensor
@@ -51,7 +51,7 @@ def definitions() -> dg.Definitions:
         ),
         asset_checks=[table_checks],
         jobs=[ingest_inbox, ingest_products, publish_tables, status, *operator_jobs],
-        schedules=[verify_schedule],
+        schedules=[verify_schedule] + [maintain_schedule] * (settings.catalog is not None),
         sensors=_sensors(settings),
         executor=dg.in_process_executor,
         loggers={"console": short_console},

@@ -28,3 +28,11 @@ def test_it_loads_while_another_process_creates_the_data_folder(
     monkeypatch.setattr(Path, "mkdir", create_after_another)
     definitions()
     assert inbox.is_dir()
+
+
+def test_a_lake_is_maintained_each_night(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("LFP_DATA_DIR", str(tmp_path / "data"))
+    assert [schedule.name for schedule in definitions().schedules or ()] == ["verify_schedule"]
+    monkeypatch.setenv("LFP_CATALOG", "postgresql://lfp@127.0.0.1:1/lfp")
+    names = [schedule.name for schedule in definitions().schedules or ()]
+    assert names == ["verify_schedule", "maintain_schedule"]

@@ -67,8 +67,8 @@ def land(engine: Engine, file: File) -> Delivery:
 def _keeping_stated_time(engine: Engine, file: File) -> Iterator[None]:
     """For the block, land a file of the future, or of a time that is taken, with its own time."""
     stamp, digest = file.delivery_id.split("#")[1:]
-    others = (engine.settings.raw_dir / file.key).glob(f"{stamp}-*.json")
-    is_taken = any(not other.stem.endswith(digest) for other in others)
+    stems = [stem for stem in engine.raw_zone.records.stems(file.key) if stem.startswith(stamp)]
+    is_taken = any(not stem.endswith(digest) for stem in stems)
     is_ahead = file.stated_microseconds > time.time_ns() // 1000
     with ExitStack() as stack:
         if is_ahead or (is_taken and file.stated is None):

@@ -53,15 +53,20 @@ def known_catalog(folder: Path) -> SecretStr | None:
 
 def new_lake(folder: Path, server: PostgresServer) -> SecretStr:
     """Create an empty lake for a data folder, and return the URL of its catalog."""
+    url = SecretStr(server.create_database())
+    folder.mkdir(parents=True, exist_ok=True)
+    create_catalog(Settings(data_dir=folder, catalog=url))
+    _write_note(folder, url)
+    return url
+
+
+def create_catalog(settings: Settings) -> None:
+    """Create what an engine needs in the catalog's database, as `lfp cluster init` does."""
     from lfp_pipeline.cli.cluster_parts import PARTS  # noqa: PLC0415
     from lfp_pipeline.operations.cluster_init import init_cluster  # noqa: PLC0415
 
-    url = SecretStr(server.create_database())
-    folder.mkdir(parents=True, exist_ok=True)
     of_engine = [part for part in PARTS if part.name != "Dagster's storage"]
-    init_cluster(Settings(data_dir=folder, catalog=url), of_engine, _LOG)
-    _write_note(folder, url)
-    return url
+    init_cluster(settings, of_engine, _LOG)
 
 
 def _copied_lake(folder: Path, server: PostgresServer, original: str) -> SecretStr:

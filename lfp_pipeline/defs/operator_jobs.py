@@ -215,6 +215,8 @@ def _publish_tables(
 # Dagster allows no op with the name of a job.
 verify_job = _job("verify", VerifyConfig, verify, op_name="check_invariants", former_op="laws")
 
+maintain_job = _job("maintain_tables", MaintainConfig, maintain_tables)
+
 operator_jobs = [
     _job("revert_delivery", RevertConfig, _revert, changes_tables=True),
     _job("dismiss_delivery", DismissConfig, dismiss_delivery, changes_tables=True),
@@ -222,6 +224,6 @@ operator_jobs = [
     _job("prune_raw", PruneConfig, prune_raw),
     _job("rebuild_products", RebuildConfig, rebuild_products, changes_tables=True),
     _job("export_tables", ExportConfig, export_tables),
-    _job("maintain_tables", MaintainConfig, maintain_tables),
+    maintain_job,
     verify_job,
 ]

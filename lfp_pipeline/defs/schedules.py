@@ -1,8 +1,8 @@
-"""The schedules; each is off until it is switched on."""
+"""The schedules. The one for the lake is on, and the other one off, until it is switched on."""
 
 import dagster as dg
 
-from lfp_pipeline.defs.operator_jobs import verify_job
+from lfp_pipeline.defs.operator_jobs import maintain_job, verify_job
 
 verify_schedule = dg.ScheduleDefinition(
     name="verify_schedule",
@@ -10,4 +10,12 @@ verify_schedule = dg.ScheduleDefinition(
     cron_schedule="0 4 * * *",
     description="Checks the tables and the raw zone each night at 04:00 UTC.",
     default_status=dg.DefaultScheduleStatus.STOPPED,
+)
+
+maintain_schedule = dg.ScheduleDefinition(
+    name="maintain_schedule",
+    job=maintain_job,
+    cron_schedule="0 3 * * *",
+    description="Writes small files of the lake again as large ones, each night at 03:00 UTC.",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
 )

@@ -16,9 +16,7 @@ from uuid import uuid4
 import duckdb
 from pydantic import SecretStr
 
-from lfp_pipeline.common.duckdb_tools import transaction
 from lfp_pipeline.errors import (
-    CatalogUnreachableError,
     LfpError,
     OperationRefusedError,
     user_message,
@@ -27,16 +25,22 @@ from lfp_pipeline.hosts.postgres import connect, place_of
 from lfp_pipeline.settings import Settings
 from lfp_pipeline.warehouse.backend import Backend, Maintenance
 from lfp_pipeline.warehouse.catalog_lock import CatalogLock, Hold, SharedHold
-from lfp_pipeline.warehouse.lake_catalog import POINTER, Snapshot, newest_snapshot, pointer_view
+from lfp_pipeline.warehouse.lake_catalog import Snapshot, newest_snapshot
 from lfp_pipeline.warehouse.lake_commits import read_commits, write_commits
 from lfp_pipeline.warehouse.lake_connection import (
     CONFIG,
     attach_lake,
     data_path,
-    is_unreachable,
     load_extensions,
+    naming_unreachable,
 )
 from lfp_pipeline.warehouse.lake_maintenance import maintain_lake
+from lfp_pipeline.warehouse.lake_schemas import (
+    hold_schema,
+    is_abandoned,
+    new_schema,
+    show_to_readers,
+)
 from lfp_pipeline.warehouse.ledger import write_count
 from lfp_pipeline.warehouse.schema import (
     database_id,
@@ -45,8 +49,6 @@ from lfp_pipeline.warehouse.schema import (
     renew_database_id,
     require_present_schema,
     schema_in_use,
-    schema_version,
-    tables_in_use,
     use_schema,
 )
 
@@ -58,10 +60,6 @@ SELECT coalesce(sum(file_size_bytes), 0)::bigint FROM (
     UNION ALL SELECT file_size_bytes FROM lfp_lake.ducklake_delete_file
 ) AS files
 """
-
-# A living rebuild holds the lock of its schema.
-_TRY_MARK = "SELECT pg_try_advisory_lock(hashtextextended(%(schema)s, 1))"
-_RELEASE_MARK = "SELECT pg_advisory_unlock(hashtextextended(%(schema)s, 1))"
 
 
 @dataclass(frozen=True)
@@ -110,7 +108,7 @@ class Lake(Backend):
 
     @property
     def is_corrupt(self) -> bool:
-        return False  # Its catalog is a database, and says so itself.
+        return False  # PostgreSQL says so itself.
 
     @property
     def is_shadow(self) -> bool:
@@ -123,11 +121,10 @@ class Lake(Backend):
     @property
     def size_bytes(self) -> int:
         """Size of the files of all snapshots that are kept."""
-        if self._live is None:
-            return 0
         with closing(connect(self.url, "lfp size")) as connection:
-            ((size,),) = connection.execute(_SIZE).fetchall()
-            return int(str(size))
+            if newest_snapshot(connection) is None:
+                return 0
+            return int(str(connection.execute(_SIZE).fetchall()[0][0]))
 
     @property
     def folders(self) -> Sequence[str]:
@@ -174,17 +171,13 @@ class Lake(Backend):
     def session(self, purpose: str, log: logging.Logger) -> Iterator[duckdb.DuckDBPyConnection]:
         if self.is_read_only:
             self._require_tables()
-        with (
-            self.connect() as connection,
-            self.attached(connection, purpose, log),
-        ):
+        with self.connect() as connection, self.attached(connection, purpose, log):
             yield connection
 
     @contextmanager
     def locked_session(self, log: logging.Logger) -> Iterator[duckdb.DuckDBPyConnection]:
-        hold = self.hold.hold
-        assert hold is not None, "the writer lock is not held"  # noqa: S101
-        with self.connect() as connection, self._attached(connection, hold, log):
+        assert self.hold.hold is not None, "the writer lock is not held"  # noqa: S101
+        with self.connect() as connection, self._attached(connection, self.hold.hold, log):
             yield connection
 
     @contextmanager
@@ -231,9 +224,9 @@ class Lake(Backend):
     @contextmanager
     def shadow(self) -> Iterator[Self]:
         """Yield an empty warehouse in another schema; the next writer removes what is left."""
-        schema = _new_schema()
+        schema = new_schema()
         with closing(connect(self.url, "lfp rebuild")) as mark:
-            mark.execute(_TRY_MARK, {"schema": schema})
+            hold_schema(mark, schema)
             yield replace(self, schema=schema, hold=SharedHold(), outer=self.hold)
         with suppress(LfpError, duckdb.Error), self.waiting(0).session("removing a shadow", _LOG):
             pass
@@ -244,7 +237,7 @@ class Lake(Backend):
         with self.locked_session(_LOG) as connection:
             old = schema_in_use(connection)
             use_schema(connection, shadow.schema)
-            _show_to_readers(connection, shadow.schema, old)
+            show_to_readers(connection, shadow.schema, old)
 
     def move_aside(self, name: str, log: logging.Logger) -> None:
         log.warning("Snapshots keep the former tables until `lfp maintain` removes them (%s)", name)
@@ -281,7 +274,7 @@ class Lake(Backend):
         self, connection: duckdb.DuckDBPyConnection, hold: Hold, log: logging.Logger
     ) -> Iterator[None]:
         token = self._prepare(connection)
-        with _naming_failures(self.url), hold.admitting(token):
+        with naming_unreachable(self.url), hold.admitting(token):
             self._open(connection, hold, log)
             yield
             self._note_commits(connection, log)
@@ -289,9 +282,9 @@ class Lake(Backend):
     def _open(self, connection: duckdb.DuckDBPyConnection, hold: Hold, log: logging.Logger) -> None:
         """Use the schema, with present tables; remove what killed processes have left."""
         state = hold.state()
-        schema = self.schema or state.live or _new_schema()
+        schema = self.schema or state.live or new_schema()
         for other in set(state.schemas) - {schema, state.live}:
-            if _is_abandoned(hold, other):
+            if is_abandoned(hold.connection, other):
                 log.info("Removing the tables in %s, left by a process that was killed", other)
                 connection.execute(f"DROP SCHEMA warehouse.{other} CASCADE")
         if schema not in state.schemas:
@@ -300,7 +293,7 @@ class Lake(Backend):
         if schema != state.live or not is_present(state.version):
             migrate(connection)
             if not self.is_shadow:
-                _show_to_readers(connection, schema)
+                show_to_readers(connection, schema)
         if not self.is_shadow:
             self._detect_lost_commits(connection, schema, log)
 
@@ -320,7 +313,7 @@ class Lake(Backend):
             )
             log.warning(loss, self.location, write_count(connection), known_count)
             renew_database_id(connection)
-            _show_to_readers(connection, schema)
+            show_to_readers(connection, schema)
 
     def _note_commits(self, connection: duckdb.DuckDBPyConnection, log: logging.Logger) -> None:
         """Note beside the files how often the ledger was written; a failure does no harm now."""
@@ -330,32 +323,6 @@ class Lake(Backend):
             write_commits(connection, self.place, database_id(connection), write_count(connection))
         except duckdb.Error as error:
             log.warning("The number of commits could not be noted: %s", user_message(error))
-
-
-def _new_schema() -> str:
-    return f"v_{uuid4().hex[:12]}"
-
-
-def _is_abandoned(hold: Hold, schema: str) -> bool:
-    """Return whether no living process builds the tables in a schema."""
-    this = {"schema": schema}
-    ((is_free,),) = hold.connection.execute(_TRY_MARK, this).fetchall()
-    if is_free:
-        hold.connection.execute(_RELEASE_MARK, this)
-    return bool(is_free)
-
-
-def _show_to_readers(connection: duckdb.DuckDBPyConnection, schema: str, *former: str) -> None:
-    """Let readers see the tables of a schema, and drop a former one, in one commit."""
-    with transaction(connection):
-        for table in sorted(tables_in_use(connection)):
-            connection.execute(
-                f"CREATE OR REPLACE VIEW warehouse.main.{table} AS SELECT * FROM {schema}.{table}"
-            )
-        pointer = pointer_view(schema, database_id(connection), schema_version(connection))
-        connection.execute(f"CREATE OR REPLACE VIEW warehouse.main.{POINTER} AS {pointer}")
-        for old in former:
-            connection.execute(f"DROP SCHEMA warehouse.{old} CASCADE")
 
 
 def _attach(
@@ -369,15 +336,3 @@ def _attach(
     if snapshot is not None:
         options += ["READ_ONLY", f"SNAPSHOT_VERSION {snapshot.number}"]
     attach_lake(connection, lake.url, data_path(lake.place), name, token, *options)
-
-
-@contextmanager
-def _naming_failures(url: SecretStr) -> Iterator[None]:
-    """Raise a CatalogUnreachableError for DuckDB's errors about PostgreSQL in the block."""
-    try:
-        yield
-    except duckdb.Error as error:
-        if is_unreachable(error):
-            msg = f"The catalog at {place_of(url)} cannot be reached any more. Check that it runs."
-            raise CatalogUnreachableError(msg) from None
-        raise

@@ -5,7 +5,8 @@ secrets, which it shows redacted.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,18 @@ def attach_lake(
             if sign in str(error):
                 msg = problem.format(catalog=place_of(url), error=error)
                 raise WarehouseInconsistentError(msg) from None
+        raise
+
+
+@contextmanager
+def naming_unreachable(url: SecretStr) -> Iterator[None]:
+    """Raise a CatalogUnreachableError for DuckDB's errors about PostgreSQL in the block."""
+    try:
+        yield
+    except duckdb.Error as error:
+        if is_unreachable(error):
+            msg = f"The catalog at {place_of(url)} cannot be reached any more. Check that it runs."
+            raise CatalogUnreachableError(msg) from None
         raise
 
 

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import dagster as dg
+import duckdb
 import pytest
 
 from lfp_pipeline.engine import Engine
@@ -371,7 +372,8 @@ def published(engine: Engine) -> Path:
 
 
 def test_an_edited_published_copy_is_found(engine: Engine) -> None:
-    change(published(engine), "DELETE FROM name_counts WHERE name = 'Ann'")
+    with duckdb.connect(published(engine)) as connection:
+        connection.execute("DELETE FROM name_counts WHERE name = 'Ann'")
     assert_found(
         engine,
         "In the published copy, names whose number in name_counts is not that of a recount: 1 "
@@ -490,8 +492,9 @@ def test_the_job_fails_and_shows_the_problems(project: Project) -> None:
     assert project.run("ingest_inbox").success
     assert project.run("verify").success
     database = project.data / "products.duckdb"
-    change(database, "UPDATE products SET description = 'edited' WHERE sku = 's1'")
-    change(database, "UPDATE name_counts SET no_of_products = 9 WHERE name = 'Eva'")
+    with duckdb.connect(database) as connection:
+        connection.execute("UPDATE products SET description = 'edited' WHERE sku = 's1'")
+        connection.execute("UPDATE name_counts SET no_of_products = 9 WHERE name = 'Eva'")
     run = project.run("verify", config={"ops": {"check_invariants": {"config": {"full": True}}}})
     assert not run.success
     (failed,) = [event for event in run.all_events if event.is_step_failure]

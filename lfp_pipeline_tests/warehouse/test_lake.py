@@ -20,7 +20,7 @@ from lfp_pipeline.errors import (
 from lfp_pipeline.settings import Settings
 from testing.engine import LOG, engine_at, land, tables
 from testing.expected_tables import File, assert_tables_match
-from testing.lakes import new_lake
+from testing.lakes import create_catalog, new_lake
 from testing.postgres import PostgresServer
 from testing.processes import finish, start
 
@@ -227,12 +227,12 @@ def test_a_catalog_without_tables_names_the_remedy(tmp_path: Path, catalog_url: 
 
 def test_init_may_run_several_times_and_at_once(tmp_path: Path, catalog_url: SecretStr) -> None:
     settings = Settings(data_dir=tmp_path, catalog=catalog_url)
-    threads = [Thread(target=create_lake_tables, args=(settings,)) for _ in range(4)]
+    threads = [Thread(target=create_catalog, args=(settings,)) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    create_lake_tables(settings)
+    create_catalog(settings)
     engine = Engine(settings)
     assert engine.ingest(land(engine, FILE), LOG).account.status == "merged"
 

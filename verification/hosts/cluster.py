@@ -15,7 +15,11 @@ from verification.hosts.network import Host
 _UP_SECONDS = 180
 _PORT = 3000
 
-_WORKERS = "SELECT count(*) FROM lfp.marks WHERE kind = 'host' AND name LIKE 'worker%'"
+# A mark is renewed every ten seconds.
+_IS_LIVE = """
+SELECT count(*) FROM lfp.marks
+WHERE kind = 'host' AND name = 'worker {name}' AND renewed_at > now() - interval '20 s'
+"""
 _UNFINISHED = "('QUEUED', 'NOT_STARTED', 'STARTING', 'STARTED', 'CANCELING')"
 _OPEN_RUNS = f"SELECT count(*) FROM dagster.runs WHERE status IN {_UNFINISHED}"
 _NOTED = "SELECT count(*) FROM lfp.sidecars WHERE suffix = 'outcome' AND content IS NOT NULL"
@@ -50,11 +54,11 @@ class Cluster:
         self.start(host, "cluster", "head", "--host", host.address, "--port", str(_PORT))
         self.until(lambda: "The Dagster UI is at" in self.log(host), "The head is not up")
 
-    def start_worker(self, host: Host, *arguments: str) -> None:
+    def start_worker(self, host: Host) -> None:
         """Start a worker, and wait until others see it."""
-        before = self.count(_WORKERS)
-        self.start(host, "worker", *arguments)
-        self.until(lambda: self.count(_WORKERS) > before, f"The worker on {host.name} is not up")
+        self.start(host, "worker", "--name", host.name)
+        is_live = _IS_LIVE.format(name=host.name)
+        self.until(lambda: self.count(is_live), f"The worker on {host.name} is not up")
 
     def start(self, host: Host, *arguments: str) -> subprocess.Popen[str]:
         """Start a command of `lfp` on a host."""
@@ -67,7 +71,8 @@ class Cluster:
 
     def log(self, host: Host) -> str:
         """Return what the commands on a host have printed."""
-        return self._log_path(host).read_text(errors="replace")
+        path = self._log_path(host)
+        return path.read_text(errors="replace") if path.exists() else ""
 
     def drop(self, files: Sequence[File]) -> None:
         """Put files into the inbox."""

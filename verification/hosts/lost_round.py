@@ -23,6 +23,9 @@ _CUT_SECONDS = 20.0
 def run(bench: Bench, options: Options) -> Report:
     """Do each fault while a run is in progress; each file must be ingested exactly once."""
     report, dropped = Report(), list[File]()
+    if not bench.network.has_cables:
+        report.lines.append("Left out: on loopback, all hosts have one name")
+        return report
     cluster = Cluster(bench, bench.new_database())
     files = Files(Random(options.seed), skus=5_000, rows=300)
     try:
@@ -31,8 +34,6 @@ def run(bench: Bench, options: Options) -> Report:
         for worker in bench.workers[:_WORKERS]:
             cluster.start_worker(worker)
         for number, (fault, harm) in enumerate(_FAULTS.items()):
-            if fault in _NEED_CABLES and not bench.network.has_cables:
-                continue
             new = [replace(file, key=f"{number}-{file.key}") for file in files.draw(options.times)]
             cluster.drop(new)
             dropped += new
@@ -122,5 +123,3 @@ _FAULTS: Mapping[str, Callable[[Cluster, Host, list[str]], str]] = {
     "Redis crashed": _restart_redis,
     "PostgreSQL crashed": _restart_postgres,
 }
-
-_NEED_CABLES = frozenset({"worker cut off until its runs failed", "worker cut off"})
