@@ -14,6 +14,13 @@ from lfp_pipeline.cli.output import BUSY, FAILED, examples, say
 from lfp_pipeline.cli.param_types import Text
 
 _POLL_SECONDS = 0.2
+
+_LIVED_SECONDS = 10.0
+"""A process of Celery that ends earlier, and is the first one, cannot work at all."""
+
+_RESTART_SECONDS = 20.0
+"""Least time between two starts of Celery."""
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP)
 _STDERR = 2
 
@@ -44,12 +51,13 @@ def command(slots: int | None, name: str | None) -> None:
         with member(settings, "worker", name, slots) as lost:
             worker.start()
             say(f"The worker {name} executes up to {slots} runs at once; Ctrl-C ends it.")
-            while not (worker.is_asked or worker.has_ended or lost.is_set()):
+            while not (worker.is_asked or worker.has_failed or lost.is_set()):
+                worker.keep_running()
                 time.sleep(_POLL_SECONDS)
         # Without the mark, the head counts no slots of this worker any more.
-        ended_by_itself = worker.has_ended and not worker.is_asked
+        has_failed = worker.has_failed and not worker.is_asked
         worker.finish()
-    if ended_by_itself:
+    if has_failed:
         say("The worker has ended by itself: see above.")
         raise SystemExit(FAILED)
     if not worker.is_asked:
@@ -64,6 +72,8 @@ class _Worker:
         self._name = name
         self._slots = slots
         self._process: subprocess.Popen[bytes] | None = None
+        self._started = 0.0
+        self._has_lived = False
         self._signals = 0
 
     def __enter__(self) -> "_Worker":
@@ -86,10 +96,25 @@ class _Worker:
         """Whether the process has ended."""
         return self._process is not None and self._process.poll() is not None
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether the process has ended before it could have executed a run."""
+        return self.has_ended and not self._has_lived
+
+    def keep_running(self) -> None:
+        """Start the process again if it has ended by itself, as it may when Redis crashes."""
+        if not self.has_ended:
+            self._has_lived |= time.monotonic() - self._started > _LIVED_SECONDS
+            return
+        if time.monotonic() - self._started > _RESTART_SECONDS:
+            say("Celery has ended by itself: see above. It is started again.")
+            self.start()
+
     def start(self) -> None:
         """Start the process."""
         from lfp_pipeline.common.project_folder import project_root
 
+        self._started = time.monotonic()
         self._process = subprocess.Popen(  # noqa: S603 (ours)
             [
                 *(sys.executable, "-m", "celery", "--quiet"),

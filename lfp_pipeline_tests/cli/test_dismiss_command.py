@@ -92,6 +92,7 @@ def test_rejects_of_the_newest_of_two_merged_versions_are_dismissed(lfp: Command
     assert len(lfp.done("rejects", "--json").json) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("latest", [[], ["--latest"]])
 def test_what_is_not_merged_is_dismissed_first_and_then_the_rejects(
     lfp: CommandLine, latest: list[str]
@@ -114,6 +115,7 @@ def test_rejects_below_a_failed_version_are_dismissed_by_the_proposed_command(lf
     assert "f.csv#19700101T000002 is dismissed" in lfp.done("dismiss", "f.csv").out
 
 
+@pytest.mark.slow
 def test_requests_that_the_state_refuses_make_no_run(lfp: CommandLine):
     versions(lfp, HALF)
     drop(lfp.data / "inbox", "bad.csv", NO_SKU)

@@ -235,3 +235,20 @@ def test_a_run_that_is_canceled_ends_after_the_files_that_it_reads(cluster: Clus
             assert instance.run_launcher.terminate(runs(cluster)[0].run_id)
         until(lambda: "Stopping as soon as" in worker.output(), 60)
     until(lambda: statuses(cluster)[0] == "CANCELED", 60)
+
+
+def test_a_worker_goes_on_after_redis_has_crashed_during_its_run(cluster: Cluster):
+    cluster.start_head()
+    worker = cluster.start_worker("one")
+    time.sleep(11)  # A worker that ends earlier is taken for one that cannot work.
+    with writer_lock(cluster):
+        cluster.drop("a.csv", "s1,Ann,x")
+        until(lambda: is_waiting_for_the_writer(cluster), 120)
+        cluster.redis.stop()
+        cluster.redis.start()
+        time.sleep(5)  # The worker notices.
+    until(lambda: cluster.query("SELECT sku FROM products") == [{"sku": "s1"}], 120)
+    cluster.drop("b.csv", "s2,Bob,y")
+    until(lambda: len(cluster.query("SELECT sku FROM products")) == 2, 240)
+    assert_merged_once(cluster)
+    assert worker.process.poll() is None, worker.output()

@@ -90,6 +90,7 @@ def test_a_listing_takes_a_request_for_a_thousand_objects(
     assert len(list(bucket.objects("folder 1/"))) == 334
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["500", "503", "slow", "lost"])
 def test_requests_are_repeated(bucket: Bucket, s3_server: S3Server, fault: str) -> None:
     s3_server.fault = some_fail(fault)

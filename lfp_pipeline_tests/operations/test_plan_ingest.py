@@ -74,6 +74,7 @@ def assert_plan_is_kept(plans: Sequence[FilePlan], results: dict[str, IngestResu
                 assert len(plan.samples.get(fate, [])) == min(number, SAMPLE_ROWS), fate
 
 
+@pytest.mark.slow
 @settings(
     max_examples=15,
     deadline=None,

@@ -145,6 +145,7 @@ def test_each_of_several_crashing_files_of_a_batch_is_refused_at_the_second_try(
     assert_products_are_those_of(engine, GOOD)
 
 
+@pytest.mark.slow
 def test_a_refused_crashing_file_crashes_no_later_run_or_delivery(engine: Engine, run: Run):
     land(engine, hostile("CRASH"))
     assert died(run()) == signal.SIGSEGV
@@ -156,6 +157,7 @@ def test_a_refused_crashing_file_crashes_no_later_run_or_delivery(engine: Engine
     assert results(run()) == {"0.csv": ("merged", "")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("word", "error"),
     [pytest.param("KILL", "killed (signal 9", marks=pytest.mark.slow), ("EAT", "MB of memory")],

@@ -11,6 +11,7 @@ import pytest
 from lfp_pipeline.errors import DeliveryRefusedError, TooManyRejectsError
 from lfp_pipeline.reading import reject_limit
 from lfp_pipeline.reading.reader import check_reject_share
+from lfp_pipeline.warehouse.duckdb_file import Warehouse
 from testing.csv_oracle.contents import expected_contents
 from testing.processes import finish, start
 from testing.reader import HEADER, csv, delivery_at, read, read_file, reading, settings
@@ -505,6 +506,7 @@ def test_too_many_rejects_refuse_the_file(monkeypatch: pytest.MonkeyPatch):
         read(lines("bad", "bad", "Lamp,,"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", [b'a,"b\n', b"a,,\n", b"\xff\n"])
 def test_a_file_of_only_rejects_takes_little_memory_and_time(tmp_path: Path, row: bytes):
     (tmp_path / "file.csv").write_bytes(HEAD.encode() + row * 600_000)
@@ -650,7 +652,7 @@ def test_the_raw_zone_and_the_database_may_be_links_to_another_disk(tmp_path: Pa
     (data / "products.duckdb").symlink_to(disk / "products.duckdb")
     chosen = settings(data)
     delivery = delivery_at(data / "raw" / "delivery.raw")
-    with reading(delivery, chosen) as (found, connection):
+    with reading(delivery, chosen, Warehouse.of(chosen)) as (found, connection):
         connection.execute(f"ATTACH '{chosen.database_path}' AS warehouse")
         connection.execute("CREATE TABLE warehouse.rows AS FROM rows")
         assert found.rows_read == 1
@@ -676,6 +678,7 @@ def test_a_clean_file_is_read_without_a_repair():
     assert not found.repaired
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threads", [1, 4])
 def test_damage_in_the_middle_of_a_large_file_is_located_to_the_byte(tmp_path: Path, threads: int):
     """The file fills several of DuckDB's buffers, which have 32 MB each."""

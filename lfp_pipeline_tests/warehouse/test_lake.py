@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Event, Thread
 
 import duckdb
@@ -300,11 +301,11 @@ def test_no_password_is_in_what_duckdb_shows(lake: Lake) -> None:
 def test_a_restart_of_postgresql_fails_a_session_and_no_later_one(
     tmp_path: Path,
 ) -> None:
-    server = PostgresServer(tmp_path / "server")
     with ExitStack() as stack:
-        tmp_path.chmod(0o755)
-        for folder in tmp_path.parents[:2]:
-            folder.chmod(0o755)
+        # The server's user cannot enter the folders that pytest makes.
+        folder = stack.enter_context(TemporaryDirectory(ignore_cleanup_errors=True))
+        Path(folder).chmod(0o755)
+        server = PostgresServer(Path(folder) / "server")
         server.create()
         server.start()
         stack.callback(server.stop)

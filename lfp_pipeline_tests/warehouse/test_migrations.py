@@ -394,6 +394,7 @@ def contents(database: Path) -> dict[str, Any]:
     return found | {"versions": sorted(row[0] for row in rows)}
 
 
+@pytest.mark.slow
 @every_old_version
 @pytest.mark.parametrize(
     "after",

@@ -138,6 +138,7 @@ def test_the_corpus_is_large_and_has_no_case_twice():
     assert len(CASES) == len(FILES) + len(ARCHIVES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_each_case_has_its_expected_result(found: dict[str, Found], name: str):
     check(CASES[name], found[name])

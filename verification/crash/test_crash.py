@@ -58,6 +58,7 @@ def in_memory(tmp_path: Path) -> Iterator[Path]:
         yield Path(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)  # Half a minute on two idle cores.
 def test_kills_at_steps_and_at_random_times_violate_no_invariant(in_memory: Path) -> None:
     ended = crash(in_memory, "--kills", KILLS, "--seed", 1)

@@ -33,6 +33,7 @@ def assert_read_correctly(folder: Path, files: Iterator[tuple[Catalogue, Damaged
     assert not found, f"{len(found)} files:\n" + "\n".join(found[:20])
 
 
+@pytest.mark.slow
 def test_a_damage_changes_only_the_rows_that_it_touches(tmp_path: Path):
     rng = Random(SEED)
     chosen = rng.sample(STYLES, 36)

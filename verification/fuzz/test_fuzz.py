@@ -59,6 +59,7 @@ def repeats_a_sku(case: Case) -> bool:
     return plain and not others and 3 < file.text.count(b"s0") < 100
 
 
+@pytest.mark.slow
 def test_a_crash_is_found_and_shrunk(tmp_path: Path):
     (tmp_path / "sitecustomize.py").write_text(CRASH_AT_TIMES)
     options = ["--cases", 1, "--seed", SEED, "--first", first_case(repeats_a_sku)]

@@ -48,6 +48,7 @@ def difference_in(case: Case, parent: Path) -> DifferenceError:
     return found.value
 
 
+@pytest.mark.slow
 def test_a_reversal_that_finds_no_older_rows_is_detected_and_shrunk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

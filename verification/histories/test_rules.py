@@ -20,6 +20,7 @@ ROWS = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("has_two_names", [False, True])
 def test_each_unfinished_upload_is_read_as_the_oracle_expects(tmp_path: Path, has_two_names: bool):
     rules = Rules(max_reject_share=1, name_alias="label")

@@ -138,6 +138,7 @@ def test_a_large_inbox_costs_little_while_nothing_changes(
     assert time.thread_time() - used < 0.2
 
 
+@pytest.mark.slow
 def test_ignored_files_that_come_and_go_cost_little(catalog: SourceCatalog, tmp_path: Path) -> None:
     inbox = tmp_path / "inbox"
     for number in range(3_000):
