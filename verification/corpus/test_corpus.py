@@ -126,10 +126,21 @@ FILES, ARCHIVES = csv_files(), archives()
 CASES = {case.name: case for case in (*FILES, *ARCHIVES)}
 
 
+SLOW = [name for number, name in enumerate(CASES) if number % 4]
+"""The cases that are left to `make test-slow`."""
+
+
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Found]:
-    """Ingest all cases together."""
-    return ingest(list(CASES.values()), tmp_path_factory.mktemp("corpus"))
+def found(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Found]:
+    """Ingest all cases of this session together."""
+    chosen = [
+        CASES[item.callspec.params["name"]]
+        for item in request.session.items
+        if isinstance(item, pytest.Function) and item.obj is test_each_case_has_its_expected_result
+    ]
+    return ingest(chosen, tmp_path_factory.mktemp("corpus"))
 
 
 def test_the_corpus_is_large_and_has_no_case_twice():
@@ -138,7 +149,9 @@ def test_the_corpus_is_large_and_has_no_case_twice():
     assert len(CASES) == len(FILES) + len(ARCHIVES)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in CASES],
+)
 def test_each_case_has_its_expected_result(found: dict[str, Found], name: str):
     check(CASES[name], found[name])
