@@ -108,7 +108,7 @@ class Worker:
         try:
             self._process.stdin.write(line + "\n")
             self._process.stdin.flush()
-        except BrokenPipeError:  # It was killed; whoever waits for its answer notices.
+        except BrokenPipeError:  # It was killed; its caller sees that.
             pass
 
     def _next(self, seconds: float = HANG_SECONDS) -> Mapping[str, Any]:
