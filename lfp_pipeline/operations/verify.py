@@ -192,9 +192,8 @@ def _wrong_notes(engine: Engine, inventory: Inventory, log: logging.Logger) -> I
         with engine.warehouse.session("verifying", log) as connection:
             wrong &= Inventory.of(engine, connection).wrongly_noted
     if wrong:
-        what = "deliveries whose .outcome file differs from the ledger"
-        remedy = "Remove these .outcome files if they exist, and run `lfp ingest`."
-        yield _of_deliveries(what, wrong, remedy)
+        what = "deliveries whose status notes differ from the ledger"
+        yield _of_deliveries(what, wrong, "Run `lfp ingest`; if they remain, `lfp rebuild`.")
 
 
 def _wrong_index(engine: Engine) -> Iterator[str]:

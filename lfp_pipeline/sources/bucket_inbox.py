@@ -18,6 +18,7 @@ from lfp_pipeline.sources.base import Fetched, OnProgress, Sink, Version
 from lfp_pipeline.sources.inbox import InboxFile, Listing
 
 _MILLISECOND_NS = 10**6
+_SECOND_NS = 10**9
 
 
 @dataclass(frozen=True)
@@ -132,12 +133,15 @@ class BucketInboxSource:
 def _inbox_file(found: BucketObject, url: str) -> InboxFile:
     """Return an object as a file of the inbox.
 
-    Its ctime differs from that of another object that was put there at the same time: servers
-    state times in milliseconds or seconds, and the digits below are a digest of the etag.
+    Its ctime is the last moment at which the object may have been put there: a server that states
+    whole seconds cuts off the rest. Thus a file that was put after a pruning never seems older
+    than the pruning. The digits below milliseconds are a digest of the etag, so the ctimes of two
+    objects that were put there in the same moment differ.
     """
     modified_ns = _milliseconds_ns(found.modified)
+    unstated_ns = 0 if modified_ns % _SECOND_NS else _SECOND_NS - _MILLISECOND_NS
     digest = int.from_bytes(sha256(found.etag.encode()).digest()[:8], "big") % _MILLISECOND_NS
-    ctime_ns = modified_ns + digest
+    ctime_ns = modified_ns + unstated_ns + digest
     return InboxFile(found.name, url, found.size_bytes, modified_ns, ctime_ns, etag=found.etag)
 
 

@@ -25,6 +25,7 @@ from lfp_pipeline.operations import verify as verification
 from lfp_pipeline.operations.export import export_tables
 from lfp_pipeline.operations.prune import prune_raw
 from lfp_pipeline.operations.purge import Selection, purge_products
+from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
 from lfp_pipeline.operations.verify import verify
 from lfp_pipeline.raw_zone import index_scan
@@ -291,7 +292,7 @@ def test_a_pruned_and_needed_delivery_is_found(engine: Engine) -> None:
     )
 
 
-NOT_NOTED = "Deliveries whose .outcome file differs from the ledger: 1 ("
+NOT_NOTED = "Deliveries whose status notes differ from the ledger: 1 ("
 
 
 @pytest.mark.parametrize("file", [A, D], ids=["merged", "reverted"])
@@ -299,26 +300,30 @@ def test_a_missing_status_note_is_found_and_restored_by_ingest_inbox(
     engine: Engine, file: File
 ) -> None:
     raw_file(engine, file).with_suffix(".outcome").unlink()
-    assert_found(engine, f"{NOT_NOTED}{file.label}). Remove these")
+    assert_found(engine, f"{NOT_NOTED}{file.label}). Run `lfp ingest`")
     list(engine.ingest_all([], engine.pending_deliveries(LOG), LOG))
     assert problems(engine) == ()
 
 
 @pytest.mark.parametrize("said", ["refused", "reverted"])
-def test_a_wrong_status_note_is_found(engine: Engine, said: str) -> None:
+def test_a_wrong_status_note_is_found_and_corrected_by_a_rebuild(
+    engine: Engine, said: str
+) -> None:
     note = raw_file(engine, A).with_suffix(".outcome")
     note.write_text(f"{said} {engine.warehouse.cached_id()}\n")
-    assert_found(engine, f"{NOT_NOTED}{A.label}). Remove these")
+    assert_found(engine, f"{NOT_NOTED}{A.label}). Run")
+    rebuild_products(engine, LOG)
+    assert problems(engine) == ()
 
 
-def test_a_delivery_noted_as_merged_that_is_not_is_found(engine: Engine) -> None:
+def test_a_delivery_noted_as_merged_that_is_not_is_merged_by_a_rebuild(engine: Engine) -> None:
     """No sensor would ever offer it again."""
     delivery = land(engine, File("e.csv", 9_000_000, (("s7", "Eve", ""),)))
     note = delivery.path.with_suffix(".outcome")
     note.write_text(f"merged {engine.warehouse.cached_id()}\n")
     assert engine.pending_deliveries(LOG) == []
-    assert_found(engine, f"{NOT_NOTED}{delivery.label}). Remove these")
-    note.unlink()
+    assert_found(engine, f"{NOT_NOTED}{delivery.label}). Run")
+    rebuild_products(engine, LOG)
     list(engine.ingest_all([], engine.pending_deliveries(LOG), LOG))
     assert problems(engine) == ()
 
@@ -561,7 +566,7 @@ def test_a_wrong_status_note_of_a_pruned_delivery_is_found(engine: Engine) -> No
     note = raw_file(engine, A).with_suffix(".outcome")
     note.write_text(f"refused {engine.warehouse.cached_id()}\n")
     assert any(
-        f".outcome file differs from the ledger: 1 ({A.label})" in problem
+        f"status notes differ from the ledger: 1 ({A.label})" in problem
         for problem in problems(engine)
     )
 

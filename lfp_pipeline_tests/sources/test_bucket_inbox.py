@@ -1,13 +1,15 @@
 """The inbox as a prefix in a bucket: what is listed, and how files of it land."""
 
 import io
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from lfp_pipeline.common.clock import utc_from_ns
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.hosts import bucket as bucket_module
-from lfp_pipeline.hosts.bucket import Bucket
+from lfp_pipeline.hosts.bucket import Bucket, BucketObject
 from lfp_pipeline.model.partition_key import partition_key
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.sources.bucket_inbox import BucketInbox
@@ -59,7 +61,23 @@ def test_objects_are_listed_by_the_rules_of_a_folder(
     for file in found.ready:
         assert file.location == bucket.url(file.name)
         assert file.partition_key == partition_key(file.name)
-        assert file.mtime_ns <= file.ctime_ns < file.mtime_ns + 10**6
+
+
+@pytest.mark.parametrize(
+    ("stated", "possible"), [("10:00:07.000", "10:00:07.999"), ("10:00:07.120", "10:00:07.120")]
+)
+def test_a_ctime_is_the_last_moment_that_the_stated_time_allows(
+    stated: str, possible: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def at(time: str) -> datetime:
+        return datetime.fromisoformat(f"2026-11-27T{time}")
+
+    found = BucketObject("a.csv", 7, at(stated), "etag")
+    inbox = BucketInbox(Bucket("s3://shop/inbox", "LFP_INBOX"))
+    monkeypatch.setattr(Bucket, "objects", lambda _: iter([found]))
+    (file,) = inbox.list_files().ready
+    assert utc_from_ns(file.mtime_ns) == at(stated)
+    assert at(possible) <= utc_from_ns(file.ctime_ns) < at(possible) + timedelta(milliseconds=1)
 
 
 def test_the_oldest_file_comes_first(bucket: Bucket, inbox: BucketInbox) -> None:
