@@ -1,7 +1,8 @@
 """The writer lock of a lake: an advisory lock in PostgreSQL, with the right to commit.
 
 PostgreSQL frees the lock when the connection of its holder ends, whatever ended it. The holder then
-may not know that; the fence (`lake_catalog`) refuses its commits.
+may not know that; the fence (`lake_catalog`) refuses its commits. The connection of a suspended
+process does not end by itself: a process that waits for the lock ends it.
 """
 
 import logging
@@ -19,6 +20,7 @@ import duckdb
 from pydantic import SecretStr
 
 from lfp_pipeline.errors import CatalogUnreachableError, LfpError, WarehouseBusyError
+from lfp_pipeline.hosts.heartbeats import BEAT_SECONDS, DEAD_AFTER_SECONDS
 from lfp_pipeline.hosts.postgres import connect, place_of
 from lfp_pipeline.warehouse.lake_catalog import FENCE_ERROR, LakeState, verified_state
 from lfp_pipeline.warehouse.writer_lock import LockHolder, WriterLock, wait_for_lock
@@ -64,6 +66,16 @@ SELECT purpose, pid, host, {_AGE} FROM lfp.writer WHERE backend IN ({_LOCKS} AND
 _WAITING = f"""
 SELECT purpose, pid, host, {_AGE} FROM lfp.waiting_writer
 WHERE backend IN ({_LOCKS} AND NOT granted) ORDER BY since
+"""
+
+# The transaction of a commit in flight locks the row that the next holder changes.
+_END_SUSPENDED = f"""
+SELECT pg_terminate_backend(process.pid)
+FROM pg_stat_activity AS holder JOIN pg_stat_activity AS process
+    ON process.pid = holder.pid
+    OR process.application_name = (SELECT nullif(token, '') FROM lfp.writer)
+WHERE holder.pid IN ({_LOCKS} AND granted) AND holder.state = 'idle'
+    AND holder.state_change < clock_timestamp() - make_interval(secs => %(seconds)s)
 """
 
 
@@ -182,7 +194,7 @@ class CatalogLock(WriterLock):
             self.verified_state(connection)
             self._acquire(connection, purpose, log)
             hold = Hold(self, purpose, connection)
-            with self.shared.set_to(hold), hold.naming_loss():
+            with _in_use(connection), self.shared.set_to(hold), hold.naming_loss():
                 yield hold
             hold.require()
 
@@ -229,7 +241,7 @@ class CatalogLock(WriterLock):
         this = {"purpose": purpose, "pid": os.getpid(), "host": socket.gethostname()}
         wait_for_lock(
             partial(_acquired, connection),
-            lambda: next(iter(_processes(connection, _HOLDER)), None),
+            partial(_living_holder, connection, log),
             partial(_shown_as_waiting, connection, this, self.wait_seconds),
             self.wait_seconds,
             log,
@@ -274,6 +286,38 @@ def _shown_as_waiting(
         connection.execute(_SHOW, this)
     yield
     connection.execute(_HIDE)
+
+
+@contextmanager
+def _in_use(connection: "psycopg.Connection[Any]") -> Iterator[None]:
+    """Use a connection every few seconds for the block, which shows that this process works."""
+    ended = threading.Event()
+
+    def use() -> None:
+        with suppress(*_database_errors()):
+            while not ended.wait(BEAT_SECONDS):
+                connection.execute("SELECT 1")
+
+    thread = threading.Thread(target=use, name="uses the writer lock", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _living_holder(connection: "psycopg.Connection[Any]", log: logging.Logger) -> LockHolder | None:
+    """Return the holder; end the connections of one that has not used its own for a minute."""
+    holder = next(iter(_processes(connection, _HOLDER)), None)
+    if connection.execute(_END_SUSPENDED, {"seconds": DEAD_AFTER_SECONDS}).rowcount:
+        log.warning(
+            "The holder of the writer lock, %s, has shown no sign of life for %.0f s, so its "
+            "connections were ended. It cannot commit any more.",
+            holder or "which is unknown",
+            DEAD_AFTER_SECONDS,
+        )
+    return holder
 
 
 def _processes(connection: "psycopg.Connection[Any]", statement: str) -> list[LockHolder]:

@@ -306,9 +306,7 @@ def test_a_missing_status_note_is_found_and_restored_by_ingest_inbox(
 
 
 @pytest.mark.parametrize("said", ["refused", "reverted"])
-def test_a_wrong_status_note_is_found_and_corrected_by_a_rebuild(
-    engine: Engine, said: str
-) -> None:
+def test_a_wrong_status_note_is_found_and_corrected_by_a_rebuild(engine: Engine, said: str) -> None:
     note = raw_file(engine, A).with_suffix(".outcome")
     note.write_text(f"{said} {engine.warehouse.cached_id()}\n")
     assert_found(engine, f"{NOT_NOTED}{A.label}). Run")

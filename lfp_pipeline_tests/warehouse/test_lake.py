@@ -1,6 +1,8 @@
 """The lake: one fenced writer, on a real PostgreSQL; a writer that has lost its lock is refused."""
 
 import logging
+import re
+import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -23,13 +25,18 @@ from testing.engine import LOG, engine_at, land, tables
 from testing.expected_tables import File, assert_tables_match
 from testing.lakes import create_catalog, new_lake
 from testing.postgres import PostgresServer
-from testing.processes import finish, start
+from testing.processes import finish, running, start
 
 psycopg = pytest.importorskip("psycopg")
 pytest.importorskip("duckdb_extension_ducklake")
 
 from lfp_pipeline.hosts.postgres import connect  # noqa: E402
-from lfp_pipeline.warehouse import lake_catalog, lake_connection  # noqa: E402
+from lfp_pipeline.warehouse import (  # noqa: E402
+    catalog_lock,
+    lake_catalog,
+    lake_connection,
+    writer_lock,
+)
 from lfp_pipeline.warehouse.lake import Lake  # noqa: E402
 from lfp_pipeline.warehouse.lake_setup import create_lake_tables  # noqa: E402
 
@@ -322,6 +329,67 @@ def test_a_restart_of_postgresql_fails_a_session_and_no_later_one(
             act()
         engine.ingest(land(engine, OTHER), LOG)
         assert_tables_match([FILE, OTHER], tables(engine))
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from lfp_pipeline.hosts.postgres import connect
+from lfp_pipeline.warehouse import catalog_lock
+from testing.engine import LOG, engine_at
+
+catalog_lock.BEAT_SECONDS = 0.2
+engine = engine_at(Path(sys.argv[1]))
+with engine.warehouse.session("merging a.csv", LOG) as session:
+    session.begin()
+    session.execute("INSERT INTO warehouse.name_counts VALUES ('Ann', 1)")
+    if sys.argv[2] == "committing":  # As DuckLake does between its snapshot and its COMMIT.
+        (token,), = connect(engine.settings.catalog, "test").execute("SELECT token FROM lfp.writer")
+        commit = connect(engine.settings.catalog, token, transaction=True)
+        commit.execute("SELECT FROM lfp.writer FOR SHARE")
+    print("held", flush=True)
+    sys.stdin.readline()
+    session.commit()
+"""
+"""Holds the writer lock until a line comes in. Arguments: data folder, what it does meanwhile."""
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalog_lock, "DEAD_AFTER_SECONDS", 1.5)
+    monkeypatch.setattr(writer_lock, "_REPORT_SECONDS", 0.3)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("step", ["merging", "committing"])
+def test_a_suspended_writer_loses_its_lock(
+    lake: Lake, engine: Engine, step: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with running(HOLD, engine.settings.data_dir, step) as holder:
+        holder.send_signal(signal.SIGSTOP)
+        with Lake(lake.url, lake.place, 20).session("merging elsewhere", LOG) as successor:
+            successor.execute(_INSERT)
+        holder.send_signal(signal.SIGCONT)
+        _, errors = holder.communicate("\n")
+    assert holder.returncode
+    assert "The writer lock was lost while merging a.csv" in errors
+    assert re.search(r"\(merging a.csv\) for \d+ s, has shown no sign of life", caplog.text)
+    assert names(lake) == [("Ann", 1)]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("impatient")
+def test_a_writer_that_takes_long_keeps_its_lock(lake: Lake, engine: Engine) -> None:
+    with running(HOLD, engine.settings.data_dir, "merging") as holder:
+        with (
+            pytest.raises(WarehouseBusyError, match="Gave up after waiting 3 s"),
+            Lake(lake.url, lake.place, 3).session("merging elsewhere", LOG),
+        ):
+            pass
+        holder.communicate("\n")
+    assert not holder.returncode
+    assert names(lake) == [("Ann", 1)]
 
 
 MERGE = """
