@@ -73,7 +73,8 @@ class S3Server:
         requests: method and path of each request so far.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, certificate: tuple[str, str] | None = None) -> None:
+        """Start a server, with TLS if there are the files of a certificate and its key."""
         from werkzeug.serving import make_server  # noqa: PLC0415
 
         self.fault: Fault = lambda _: None
@@ -81,14 +82,17 @@ class S3Server:
         logging.getLogger("werkzeug").setLevel(logging.ERROR)
         self._store = ObjectStore()
         self._store.fault = self._noting
-        self._server = make_server("127.0.0.1", 0, self._store, threaded=True)
+        self._origin = "https://localhost" if certificate else "http://127.0.0.1"
+        self._server = make_server(
+            "127.0.0.1", 0, self._store, threaded=True, ssl_context=certificate
+        )
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()
 
     @property
     def endpoint(self) -> str:
         """The URL of the server."""
-        return f"http://127.0.0.1:{self._server.server_port}"
+        return f"{self._origin}:{self._server.server_port}"
 
     def fill(self, place: str, names: Iterable[str]) -> None:
         """Put a small object of each name below a place, faster than by requests."""

@@ -95,6 +95,8 @@ def attach_lake(
         secret = ("META_SECRET 'lfp_catalog'",)
     if data_path.startswith(BUCKET):
         _create_secret(connection, "lfp_lake", _bucket_secret(data_path, os.environ))
+        if authorities := os.environ.get("AWS_CA_BUNDLE"):
+            connection.execute("SET ca_cert_file = ?", [authorities])
     chosen = ", ".join(("META_SCHEMA 'lfp_lake'", "DATA_INLINING_ROW_LIMIT 0", *secret, *options))
     place = quoted(f"ducklake:postgres:{make_conninfo(**parts)}")
     try:
