@@ -23,6 +23,7 @@ Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 _HOST_NAME = re.compile(r"(?!.*\.\d*$)[a-z0-9_-]+(\.[a-z0-9_-]+)*")
+_NOT_ENCODED = re.compile(r"%(?![0-9A-Fa-f]{2})|[\s\x00-\x1f]")
 _BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 BUCKET = "s3://"
@@ -74,15 +75,33 @@ def _web_url(value: SecretStr) -> SecretStr:
     return value
 
 
+def _is_encoded(url: str, authority: str) -> bool:
+    """Return whether no password of a URL can be taken for another part of it."""
+    return url.count("@") == authority.count("@") <= 1 and not _NOT_ENCODED.search(url)
+
+
 def _server_url(*schemes: str) -> Callable[[SecretStr], SecretStr]:
+    """Return a validator; no message of it shows a part of the URL, which may have a password.
+
+    A password that is not percent-encoded may end the user's part early, so that the rest of it is
+    taken for the host or the database, which messages show. Such a URL is refused.
+    """
+
     def checked(value: SecretStr) -> SecretStr:
+        url = value.get_secret_value()
         try:
-            parts = urlsplit(value.get_secret_value())
+            parts = urlsplit(url)
             is_valid = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
         except ValueError:  # A wrong port; its message would show the URL.
             is_valid = False
-        if not is_valid:
-            msg = f"a URL such as {schemes[0]}://user@host/name"
+        if not is_valid or not _is_encoded(url, parts.netloc):
+            msg = (
+                f"a URL such as {schemes[0]}://user@host/name; special characters of a password "
+                "are percent-encoded (@ is %40, / is %2F, % is %25)"
+            )
+            raise ValueError(msg)
+        if "sslpassword" in parts.query:
+            msg = "a URL without sslpassword, which DuckDB shows: use a key without a password"
             raise ValueError(msg)
         return value
 

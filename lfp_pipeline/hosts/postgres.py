@@ -85,25 +85,39 @@ def translating_errors(url: SecretStr) -> Iterator[None]:
 
 
 def connection_text(url: SecretStr, name: str) -> str:
-    """Return the connection string of libpq for a connection with this name; it is a secret."""
+    """Return the connection string of libpq for a connection with this name; it is a secret.
+
+    The options of the URL have precedence.
+    """
     from psycopg.conninfo import make_conninfo  # noqa: PLC0415
 
-    options = KEEPALIVES | {"application_name": name, "options": _SERVER_KEEPALIVES}
-    return str(make_conninfo(url.get_secret_value(), **options))
+    parts = _parts(url)
+    server_options = f"{_SERVER_KEEPALIVES} {parts.get('options', '')}".rstrip()
+    options = KEEPALIVES | parts | {"application_name": name, "options": server_options}
+    return str(make_conninfo(**options))
 
 
 def place_of(url: SecretStr) -> str:
     """Return host, port and database of a URL, for people."""
-    from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415
-
-    parts = conninfo_to_dict(url.get_secret_value())
+    parts = _parts(url)
     database = f"/{parts['dbname']}" if "dbname" in parts else ""
     return f"{parts.get('host', 'localhost')}:{parts.get('port', 5432)}{database}"
 
 
+def _parts(url: SecretStr) -> dict[str, Any]:
+    """Return the options of a URL by libpq's names; raise a SettingsError for an unknown one."""
+    import psycopg  # noqa: PLC0415
+    from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415
+
+    try:
+        return dict(conninfo_to_dict(url.get_secret_value()))
+    except psycopg.ProgrammingError as error:
+        msg = f"LFP_CATALOG is no URL for libpq: {error}"
+        raise SettingsError(msg) from None
+
+
 def _reason(error: Exception) -> str:
-    """Return the last line of libpq's message, which has the cause, and never the password."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (
-        (lines[-1] if lines else type(error).__name__).removeprefix("FATAL: ").strip().rstrip(".")
-    )
+    """Return what libpq says of the cause, without the line that it repeats or advises."""
+    first, *rest = [line.strip() for line in str(error).splitlines() if line.strip()] or [""]
+    cause = (rest[0] if first.endswith(":") and rest else first) or type(error).__name__
+    return cause.rpartition("FATAL:")[2].strip().rstrip(".")

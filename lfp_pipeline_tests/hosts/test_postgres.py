@@ -1,16 +1,19 @@
 """Connections to the catalog's database, on a real server."""
 
 import logging
+from collections.abc import Callable
 
 import pytest
 from pydantic import SecretStr
 
 from examples.processes import free_port
-from lfp_pipeline.errors import CatalogUnreachableError
+from lfp_pipeline.errors import CatalogUnreachableError, SettingsError
 from lfp_pipeline.hosts.postgres import connect, connection_text, place_of
 from testing.postgres import PostgresServer
 
 pytest.importorskip("psycopg")
+
+SHOWN = "work_mem", "tcp_keepalives_idle", "application_name"
 
 
 def test_a_connection_has_its_name_and_ends_soon_after_its_link_is_cut(
@@ -52,6 +55,27 @@ def test_an_unreachable_server_is_named_and_the_password_is_not(
     assert f"127.0.0.1:{port}/lfp" in str(raised.value)
     assert "LFP_CATALOG" in str(raised.value)
     assert "s3cret" not in str(raised.value) + repr(raised.value.__cause__) + caplog.text
+
+
+def test_the_options_of_the_url_have_precedence(catalog_url: SecretStr) -> None:
+    url = f"{catalog_url.get_secret_value()}?connect_timeout=3&options=-c%20work_mem%3D8MB"
+    assert "connect_timeout=3" in connection_text(SecretStr(url), "a test")
+    with connect(SecretStr(url), "a test") as connection:
+        shown = [connection.execute(f"SHOW {name}").fetchone() for name in SHOWN]
+    assert shown == [("8MB",), ("5",), ("a test",)]
+
+
+@pytest.mark.parametrize("function", [place_of, lambda url: connect(url, "a test")])
+def test_an_option_that_libpq_does_not_know_is_named(function: Callable) -> None:
+    with pytest.raises(SettingsError, match=r'LFP_CATALOG .*"passwrd"') as raised:
+        function(SecretStr("postgresql://lfp@db/lfp?passwrd=s3cret"))
+    assert "s3cret" not in str(raised.value)
+
+
+def test_the_cause_of_a_refused_connection_is_named() -> None:
+    url = SecretStr(f"postgresql://lfp@127.0.0.1:{free_port()}/lfp")
+    with pytest.raises(CatalogUnreachableError, match=r"Connection refused\. Check that it runs"):
+        connect(url, "a test")
 
 
 def test_a_missing_database_is_named(postgres: PostgresServer) -> None:
