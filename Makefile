@@ -27,7 +27,7 @@ CLUSTER_TESTS := $(addprefix lfp_pipeline_tests/,hosts test_containers.py cli/te
   dagster_support/test_worker_queue.py ingest/test_several_hosts.py operations/test_manifests.py \
   operations/test_move_data.py raw_zone/test_bucket_store.py raw_zone/test_catalog_sidecars.py \
   sources/test_bucket_inbox.py warehouse/test_lake.py warehouse/test_lake_kills.py \
-  warehouse/test_lake_tables.py) verification/hosts
+  warehouse/test_lake_tables.py) verification/hosts verification/histories/test_lake_histories.py
 
 VENV := .venv
 BENCH_VENV := .venv-bench
@@ -181,8 +181,9 @@ hosts: ready-cluster ## Several hosts on one machine, disturbed in all ways (WHA
 	  $(if $(filter command line,$(origin SEED)),--seed $(SEED)) $(if $(FOLDER),--folder $(FOLDER))
 
 .PHONY: histories
-histories: ready-dev ## Do random things to random databases, against an oracle (BATCHES=10000 SEED= FIRST=0)
-	@$(BIN)/python -m verification.histories --batches $(BATCHES) --first $(FIRST) \
+histories: $(if $(LAKE),ready-cluster,ready-dev) ## Do random things to random databases, against an oracle (BATCHES=10000 SEED= FIRST=0, LAKE=1)
+	@$(if $(LAKE),$(CLUSTER_VENV)/bin/python,$(BIN)/python) -m verification.histories \
+	  $(if $(LAKE),--lake) --batches $(BATCHES) --first $(FIRST) \
 	  $(if $(filter command line,$(origin SEED)),--seed $(SEED))
 
 .PHONY: check

@@ -48,7 +48,7 @@ def known_catalog(folder: Path) -> SecretStr | None:
         return None
     url, made_for = note.read_text().split("\n")
     is_copy = _server and made_for != str(folder)
-    return _copied_lake(folder, _server, url) if _server and is_copy else SecretStr(url)
+    return copied_lake(folder, _server, url) if _server and is_copy else SecretStr(url)
 
 
 def new_lake(folder: Path, server: PostgresServer) -> SecretStr:
@@ -69,7 +69,7 @@ def create_catalog(settings: Settings) -> None:
     init_cluster(settings, of_engine, _LOG)
 
 
-def _copied_lake(folder: Path, server: PostgresServer, original: str) -> SecretStr:
+def copied_lake(folder: Path, server: PostgresServer, original: str) -> SecretStr:
     """Give the copy of a data folder a catalog of its own, which has the files of the copy."""
     url = SecretStr(server.create_database(original.rpartition("/")[2]))
     with connect(url, "test") as connection:

@@ -76,6 +76,13 @@ class PostgresServer:
             connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         return self.url(name)
 
+    def drop_database(self, url: str) -> None:
+        """Remove a database, and end the connections to it."""
+        import psycopg  # noqa: PLC0415
+
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            connection.execute(f"DROP DATABASE {url.rpartition('/')[2]} WITH (FORCE)")
+
     def _run(self, program: str, *arguments: str) -> None:
         command = [str(PROGRAMS[-1] / program), *arguments]
         if os.geteuid() == 0:  # The server refuses to run as root.

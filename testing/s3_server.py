@@ -134,16 +134,21 @@ def s3_server() -> Iterator[S3Server]:
 @pytest.fixture
 def bucket_place(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Return the place of a new bucket; this process and its children have credentials for it."""
+    s3_server.fault = lambda _: None
+    yield bucket_on(s3_server, monkeypatch)
+    s3_server.fault = lambda _: None
+
+
+def bucket_on(server: S3Server, environment: pytest.MonkeyPatch) -> str:
+    """Return the place of a new bucket, and put credentials for it into an environment."""
     import boto3  # noqa: PLC0415
 
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3", "AWS_REGION"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a-key")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a-secret")
-    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server.endpoint)
+        environment.delenv(name, raising=False)
+    environment.setenv("AWS_ACCESS_KEY_ID", "a-key")
+    environment.setenv("AWS_SECRET_ACCESS_KEY", "a-secret")
+    environment.setenv("AWS_ENDPOINT_URL", server.endpoint)
     name = f"bucket-{uuid4().hex[:12]}"
-    s3_server.fault = lambda _: None
     boto3.client("s3", region_name="us-east-1").create_bucket(Bucket=name)
-    s3_server.requests.clear()
-    yield f"s3://{name}/a/prefix"
-    s3_server.fault = lambda _: None
+    server.requests.clear()
+    return f"s3://{name}/a/prefix"

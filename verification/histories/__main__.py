@@ -11,9 +11,11 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
 
 from verification.histories.campaign import run_histories
+from verification.histories.lakes import running_servers
 
 _IN_MEMORY = Path("/dev/shm")  # noqa: S108 (nothing in it has to last)
 _PROGRESS_SECONDS = 60
@@ -27,6 +29,7 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="the number of the first history")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--folder", type=Path, help="for data folders; default: in memory")
+    parser.add_argument("--lake", action="store_true", help="a lake instead of a database file")
     arguments = parser.parse_args()
     in_memory = _IN_MEMORY if _IN_MEMORY.is_dir() else Path(tempfile.gettempdir())
     folder = arguments.folder or in_memory
@@ -34,14 +37,15 @@ def main() -> int:
     started = shown = time.monotonic()
     total, differences = Counter[str](), 0
     numbers = arguments.first, arguments.batches, arguments.processes
-    for history in run_histories(arguments.seed, *numbers, folder):
-        total += history.done
-        if history.difference:
-            differences += 1
-            print(f"\nDIFFERENCE {history.difference}\n", flush=True)
-        if time.monotonic() > shown + _PROGRESS_SECONDS:
-            shown = time.monotonic()
-            print(_line(total, differences, shown - started), flush=True)
+    with running_servers(in_memory) if arguments.lake else nullcontext() as lakes:
+        for history in run_histories(arguments.seed, *numbers, folder, lakes):
+            total += history.done
+            if history.difference:
+                differences += 1
+                print(f"\nDIFFERENCE {history.difference}\n", flush=True)
+            if time.monotonic() > shown + _PROGRESS_SECONDS:
+                shown = time.monotonic()
+                print(_line(total, differences, shown - started), flush=True)
     print("\n".join(_table(total)))
     print(_line(total, differences, time.monotonic() - started))
     return 1 if differences else 0

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lfp_pipeline.common.duckdb_tools import write_ahead_logs
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LfpError
 from lfp_pipeline.ingest.ingest import ingest
@@ -16,6 +15,8 @@ from verification.histories.expected_state import ExpectedState
 from verification.histories.folder_state import MERGED, UNAVAILABLE
 from verification.histories.odd_entries import lay
 from verification.histories.rules import Rules, Version
+from verification.histories.storage import DATABASE, NOTHING
+from verification.histories.storage_choice import storage_of
 
 
 class Action:
@@ -159,7 +160,7 @@ class Clutter(Action):
 
 @dataclass(frozen=True)
 class CatchUp(Action):
-    """An ordinary run, maybe after the database or its cached id is lost."""
+    """An ordinary run, maybe after a loss (`Storage.losses`)."""
 
     lost: str
 
@@ -168,13 +169,10 @@ class CatchUp(Action):
         return 150
 
     def prepare(self, engine: Engine, state: ExpectedState) -> None:
-        path = engine.warehouse.path
-        if self.lost == "the database":
-            for file in (path, *write_ahead_logs(path), path.with_name(f"{path.name}.id")):
-                file.unlink(missing_ok=True)
+        if self.lost != NOTHING:
+            storage_of(engine).lose(self.lost, engine)
+        if self.lost == DATABASE:
             state.lose_database()
-        elif self.lost == "the id":
-            path.with_name(f"{path.name}.id").unlink(missing_ok=True)
 
     def do(self, engine: Engine, state: ExpectedState) -> None:
         ingest_inbox(engine)

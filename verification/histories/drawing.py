@@ -10,9 +10,11 @@ from lfp_pipeline.operations.purge import Selection
 from testing.raw_folder import EPOCH
 from verification.histories.actions import Action, CatchUp, ChangeSettings, Clutter, Deliver, Verify
 from verification.histories.expected_state import ExpectedState
+from verification.histories.lake_actions import LookBack, Maintain
 from verification.histories.odd_entries import draw_names
 from verification.histories.operator_actions import Prune, Purge, Rebuild, Reinstate, Revert
 from verification.histories.rules import Version
+from verification.histories.storage import Storage
 
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -25,8 +27,8 @@ _CUTS = [1999, 2020]
 """Years between the others: a purge deletes what is older."""
 
 
-def draw_action(random: Random, state: ExpectedState) -> Action:
-    """Draw an action that is possible in a state."""
+def draw_action(random: Random, state: ExpectedState, storage: Storage) -> Action:
+    """Draw an action that is possible in a state, and in this kind of storage."""
     draws: list[tuple[int, Callable[[], Action]]] = [
         (30, lambda: _new(random, state)),
         (16, lambda: _redelivery(random, state)),
@@ -37,11 +39,14 @@ def draw_action(random: Random, state: ExpectedState) -> Action:
         (10, lambda: _purge(random)),
         (3, lambda: Rebuild(random.random() < 0.1, random.random() < 0.4)),
         (5, lambda: Prune(random.random() < 0.1)),
-        (5, lambda: CatchUp(random.choice(["nothing", "the database", "the id"]))),
+        (5, lambda: CatchUp(random.choice(storage.losses))),
         (3, lambda: Verify(random.random() < 0.3)),
         (14, lambda: _change_settings(random, state)),
         (4, lambda: Clutter(draw_names(random))),
     ]
+    if storage.has_snapshots:
+        draws.append((6, lambda: _maintain(random)))
+        draws.append((4 if state.snapshots else 0, lambda: _look_back(random, state)))
     ((_, draw),) = random.choices(draws, [weight for weight, _ in draws])
     return draw()
 
@@ -205,6 +210,14 @@ def _purge(random: Random) -> Action:
         ]
     )
     return Purge(selection, random.random() < 0.1)
+
+
+def _maintain(random: Random) -> Action:
+    return Maintain(random.choice([0, 0, 24]), random.random() < 0.1)
+
+
+def _look_back(random: Random, state: ExpectedState) -> Action:
+    return LookBack(random.choice(sorted(state.snapshots)))
 
 
 def _change_settings(random: Random, state: ExpectedState) -> Action:

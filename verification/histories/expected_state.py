@@ -157,6 +157,7 @@ class ExpectedState(FolderState):
         self.refused_before_loss = (self.refused_before_loss - self.ledger.keys()) | refused
         self.ledger.clear()
         self.read_as.clear()
+        self.snapshots.clear()
 
 
 def _is_unfinished(before: Version, file: Version) -> bool:

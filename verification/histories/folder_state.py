@@ -59,6 +59,7 @@ class FolderState:
         reverts_unfinished: whether merged deliveries do so; not within the batch that merges them.
         odd_names: entries of the inbox that are never ingested.
         refused_before_loss: deliveries that lost databases had refused, as the raw zone notes it.
+        snapshots: the tables of the kept snapshots of a lake, as text, by number.
     """
 
     files: dict[str, Version] = field(default_factory=dict)
@@ -75,6 +76,7 @@ class FolderState:
     reverts_unfinished: bool = True
     odd_names: frozenset[str] = frozenset()
     refused_before_loss: frozenset[str] = frozenset()
+    snapshots: dict[int, str] = field(default_factory=dict)
 
     @property
     def ids(self) -> list[str]:

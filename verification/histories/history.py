@@ -19,9 +19,10 @@ from verification.histories.drawing import draw_action
 from verification.histories.expected_state import ExpectedState
 from verification.histories.folder_state import MERGED, REFUSED, UNAVAILABLE, Marks, Tables
 from verification.histories.kill_points import KilledError, killed_after
-from verification.histories.observed import TableReader, marks_in
+from verification.histories.lakes import Lakes
 from verification.histories.odd_entries import IGNORED_BY_SETTING, clear, ignored, skipped
 from verification.histories.rules import read
+from verification.histories.storage_choice import storage_of
 
 BATCHES = 15
 """Batches of one history."""
@@ -55,10 +56,13 @@ class DifferenceError(Exception):
         self.report = report
 
 
-def run_history(case: Case, parent: Path) -> Iterator[str]:
+def run_history(case: Case, parent: Path, lakes: Lakes | None = None) -> Iterator[str]:
     """Run a history; yield what was done in each batch, once the batch is checked.
 
     The data folder is made in `parent`, and removed afterwards.
+
+    Args:
+        lakes: makes the lake of the history; None: the database is in a file.
 
     Raises:
         DifferenceError: something is not what the reference model expects.
@@ -66,7 +70,11 @@ def run_history(case: Case, parent: Path) -> Iterator[str]:
     data = Path(mkdtemp(prefix="lfp-history-", dir=parent))
     report: list[str] = []
     try:
-        with _conditions(Random(f"{case.seed} {case.number}")) as settings:
+        with ExitStack() as made:
+            settings = made.enter_context(_conditions(Random(f"{case.seed} {case.number}")))
+            if lakes is not None:
+                lake = lakes.made(data, Random(f"{case.seed} {case.number} lake"))
+                settings |= made.enter_context(lake)
             run = _Run(data, settings)
             for position, batch in enumerate(case.batches):
                 try:
@@ -79,12 +87,14 @@ def run_history(case: Case, parent: Path) -> Iterator[str]:
         shutil.rmtree(data)
 
 
-def shrink(case: Case, difference: DifferenceError, parent: Path) -> DifferenceError:
+def shrink(
+    case: Case, difference: DifferenceError, parent: Path, lakes: Lakes | None = None
+) -> DifferenceError:
     """Leave out the batches that are not needed for a difference; return the last difference."""
     for batch in reversed(difference.batches[:-1]):
         fewer = tuple(other for other in difference.batches if other != batch)
         try:
-            for _ in run_history(Case(case.seed, case.number, fewer), parent):
+            for _ in run_history(Case(case.seed, case.number, fewer), parent, lakes):
                 pass
         except DifferenceError as again:
             difference = again
@@ -116,20 +126,22 @@ class _Run:
         self.state = ExpectedState()
         settings = settings | {"ignored_files": [IGNORED_BY_SETTING]}
         self.engine = engine_at(data, **settings, **self.state.rules.settings)
-        self.reader = TableReader()
+        self.storage = storage_of(self.engine)
+        self.reader = self.storage.reader()
 
     def batch(self, random: Random, report: list[str]) -> str:
         """Do an action, kill it in some batches, and check everything; return what was done."""
-        action = draw_action(random, self.state)
+        action = draw_action(random, self.state, self.storage)
         end = ""
         reverted = set(self.state.reverted)
         report.append(str(action))
         action.prepare(self.engine, self.state)
         before = self.state.copy()
-        last = random.randrange(action.steps) if random.random() < KILL_SHARE else 10**9
+        steps = int(action.steps * self.storage.steps_factor)
+        last = random.randrange(steps) if random.random() < KILL_SHARE else 10**9
         expected_error = action.error(before)
         try:
-            with killed_after(self.data, last) as limit:
+            with killed_after(self.data, last, self.storage.more_steps) as limit:
                 action.do(self.engine, before)
         except KilledError:
             report.append(f"  killed after {last} steps")
@@ -155,16 +167,16 @@ class _Run:
         action.apply(merged, self.engine)
         action.apply(after, self.engine)
         unfinished = {merged.completes[id_] for id_ in merged.due}
-        marks = marks_in(self.engine.settings.raw_dir)
+        marks = self.storage.marks(self.engine)
         for name in ("landed", "reverted", "pruned"):
             was, is_, will_be = (getattr(s, name) for s in (before.marks, marks, after.marks))
             limit = was | will_be | (unfinished if name == "reverted" else set())
             assert was & will_be <= is_ <= limit, (name, was, is_, will_be)
         self._check_remains([before, merged, after], marks)
         while random.random() < _KILL_AGAIN_SHARE:
-            last = random.randrange(80)
+            last = random.randrange(int(80 * self.storage.steps_factor))
             try:
-                with killed_after(self.data, last):
+                with killed_after(self.data, last, self.storage.more_steps):
                     ingest_inbox(self.engine)
             except KilledError:
                 report.append(f"  the next run was killed after {last} steps")
@@ -188,7 +200,7 @@ class _Run:
 
     def _marks_since(self, before: Marks, unfinished: set[str]) -> Marks:
         """Return the marks after an ordinary run, which may only revert unfinished uploads."""
-        marks = marks_in(self.engine.settings.raw_dir)
+        marks = self.storage.marks(self.engine)
         assert marks.reverted - before.reverted <= unfinished, (before, marks)
         assert replace(marks, reverted=before.reverted) == before, (before, marks)
         return marks
@@ -214,15 +226,18 @@ class _Run:
 
     def _check(self) -> None:
         """Assert that tables, marks, the backlog and the inbox are as the state expects."""
-        _assert_same(self.reader.tables(self.engine), self.state.tables)
-        marks = marks_in(self.engine.settings.raw_dir)
+        found = self.reader.tables(self.engine)
+        _assert_same(found, self.state.tables)
+        if self.storage.has_snapshots:
+            self.state.snapshots[self.storage.newest_snapshot(self.engine)] = repr(found)
+        marks = self.storage.marks(self.engine)
         assert marks == self.state.marks, (marks, self.state.marks)
         pending = [delivery.delivery_id for delivery in self.engine.pending_deliveries(LOG)]
         assert pending == self.state.pending_deliveries, (pending, self.state.pending_deliveries)
         keys = {id_.split("#")[0] for id_ in self.state.ids}
-        found = {key for key in keys if self.engine.backlog.has_pending(key)}
+        with_pending = {key for key in keys if self.engine.backlog.has_pending(key)}
         expected = {id_.split("#")[0] for id_ in self.state.pending_deliveries}
-        assert found == expected, (found, expected)
+        assert with_pending == expected, (with_pending, expected)
         self._check_inbox()
 
     def _check_inbox(self) -> None:

@@ -1,12 +1,13 @@
 """Simulated kills: the work of this process stops at a step, as if the process were killed.
 
 A step is a statement, or a change of a name in the data folder. After the last step, only what the
-kernel does for a killed process still happens: files are closed, locks are released.
+kernel does for a killed process still happens: files and connections are closed, locks are
+released.
 """
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -24,10 +25,12 @@ class StepLimit:
     def __init__(self, last: int) -> None:
         self.steps = 0
         self.last = last
+        self.is_reached = False
 
     def step(self) -> None:
         """Count a step, or raise where there are enough."""
         if self.steps >= self.last:
+            self.is_reached = True
             raise KilledError
         self.steps += 1
 
@@ -57,8 +60,12 @@ class _CountedConnection:
         return step
 
 
+MoreSteps = Callable[[StepLimit], AbstractContextManager[object]]
+"""For a block, has more events count as steps."""
+
+
 @contextmanager
-def killed_after(data: Path, last: int) -> Iterator[StepLimit]:
+def killed_after(data: Path, last: int, more: MoreSteps = nullcontext) -> Iterator[StepLimit]:
     """Kill the block after so many steps; changes of names in the data folder are steps, too.
 
     Those in work/ are not: a mark there of a file that crashed its reader would have the next run
@@ -82,4 +89,5 @@ def killed_after(data: Path, last: int) -> Iterator[StepLimit]:
         patches.enter_context(mock.patch.object(duckdb, "connect", connect_counted))
         for name in ("replace", "rename", "unlink"):
             patches.enter_context(mock.patch.object(os, name, counted(getattr(os, name))))
+        patches.enter_context(more(limit))
         yield limit

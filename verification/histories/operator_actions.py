@@ -4,10 +4,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from lfp_pipeline.common.clock import utc_now
-from lfp_pipeline.common.duckdb_tools import write_ahead_logs
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LfpError, OperationRefusedError
-from lfp_pipeline.model.partition_key import PURGES
 from lfp_pipeline.operations.prune import prune_raw
 from lfp_pipeline.operations.purge import Selection, purge_products
 from lfp_pipeline.operations.rebuild import rebuild_products
@@ -18,6 +16,7 @@ from verification.histories.actions import Action
 from verification.histories.expected_state import ExpectedState
 from verification.histories.folder_state import MERGED, REFUSED
 from verification.histories.rules import read
+from verification.histories.storage_choice import storage_of
 
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -123,8 +122,8 @@ class Purge(Action):
         return OperationRefusedError if is_unknown or is_mixed else None
 
     def apply(self, state: ExpectedState, engine: Engine) -> None:
-        for record in sorted((engine.settings.raw_dir / PURGES).glob("[!.]*.json")):
-            deletion = read_deletion(record.with_suffix(".raw"))
+        for raw_file in storage_of(engine).purges(engine):
+            deletion = read_deletion(raw_file)
             if deletion.delivery_id not in state.deletions:
                 assert deletion.skus == self._selected(state)
                 assert not self.dry_run
@@ -177,7 +176,7 @@ class Rebuild(Action):
                 pass
 
     def do(self, engine: Engine, state: ExpectedState) -> None:
-        path, id_ = engine.warehouse.path, engine.warehouse.cached_id()
+        id_ = engine.warehouse.cached_id()
         is_same = state.ledger and not state.pending_deliveries and not self.use_present_settings
         # Refused deliveries are tried again.
         is_same = is_same and all(
@@ -193,8 +192,8 @@ class Rebuild(Action):
             assert done.figures["deliveries"] == sum(map(state.is_replayable, state.ids))
             return
         assert id_ in {None, engine.warehouse.cached_id()}
-        assert state.due or not write_ahead_logs(path)  # Due reversals are made after the swap.
-        assert not list(path.parent.glob(".rebuild*"))
+        # Due reversals are made after the swap.
+        storage_of(engine).check_swapped(engine, is_last=not state.due)
         if before is not None:
             assert "exactly as they were" in done.summary, done.summary
             assert {row[0] for row in before["ledger"]} <= {r[0] for r in tables(engine)["ledger"]}

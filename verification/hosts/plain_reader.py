@@ -37,9 +37,7 @@ def connect(environment: Mapping[str, str]) -> duckdb.DuckDBPyConnection:
     """Return a connection to the lake of an environment, to read."""
     # To verify the signature of an extension takes 0.1 s each time.
     connection = duckdb.connect(config={"allow_unsigned_extensions": True})
-    for name in _EXTENSIONS:
-        folder = files(f"duckdb_extension_{name}") / "extensions" / f"v{duckdb.__version__}"
-        connection.execute(f"LOAD '{folder}/{name}.duckdb_extension'")
+    load_extensions(connection)
     store = urlsplit(environment["AWS_ENDPOINT_URL_S3"])
     connection.execute(
         f"""
@@ -60,6 +58,13 @@ def connect(environment: Mapping[str, str]) -> duckdb.DuckDBPyConnection:
     )
     connection.execute("USE lake.main")
     return connection
+
+
+def load_extensions(connection: duckdb.DuckDBPyConnection) -> None:
+    """Load the extensions for lakes from their packages."""
+    for name in _EXTENSIONS:
+        folder = files(f"duckdb_extension_{name}") / "extensions" / f"v{duckdb.__version__}"
+        connection.execute(f"LOAD '{folder}/{name}.duckdb_extension'")
 
 
 @dataclass(frozen=True)
