@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from lfp_pipeline.common.duckdb_tools import checkpoint
+from lfp_pipeline.common.duckdb_tools import checkpoint, transaction
 from lfp_pipeline.common.progress import Progress, announce, heartbeat
 from lfp_pipeline.common.text import preview, printable, size_in_bytes
 from lfp_pipeline.errors import DeliveryRefusedError, OperationRefusedError, WarehouseBusyError
@@ -249,7 +249,8 @@ class _BatchMerge:
         self, entries: Sequence[LedgerEntry], before: Mapping[str, LedgerEntry]
     ) -> list[IngestResult]:
         connection = self.workspace.connection
-        products, id_ = product_count(connection), database_id(connection)
+        with transaction(connection):
+            products, id_ = product_count(connection), database_id(connection)
         return [
             IngestResult(
                 delivery,

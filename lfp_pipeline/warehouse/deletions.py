@@ -109,7 +109,7 @@ def merge_deletion(
     before = product_count(connection)
     with transaction(connection):
         connection.execute(_DELETE)
-        apply_changed_names(connection)
+        apply_changed_names(connection, before)
         for statement in _ADD_DELETIONS:
             connection.execute(statement, this)
         record(connection, [(delivery, entry)])

@@ -26,7 +26,6 @@ from lfp_pipeline.settings import Settings
 from lfp_pipeline.warehouse.backend import Backend, Maintenance
 from lfp_pipeline.warehouse.catalog_lock import CatalogLock, Hold, SharedHold
 from lfp_pipeline.warehouse.lake_catalog import Snapshot, newest_snapshot
-from lfp_pipeline.warehouse.lake_commits import read_commits, write_commits
 from lfp_pipeline.warehouse.lake_connection import (
     CONFIG,
     attach_lake,
@@ -41,9 +40,8 @@ from lfp_pipeline.warehouse.lake_schemas import (
     new_schema,
     show_to_readers,
 )
-from lfp_pipeline.warehouse.ledger import write_count
+from lfp_pipeline.warehouse.lake_snapshot_note import read_snapshot, write_snapshot
 from lfp_pipeline.warehouse.schema import (
-    database_id,
     is_present,
     migrate,
     renew_database_id,
@@ -277,7 +275,7 @@ class Lake(Backend):
         with naming_unreachable(self.url), hold.admitting(token):
             self._open(connection, hold, log)
             yield
-            self._note_commits(connection, log)
+            self._note_snapshot(connection, hold, log)
 
     def _open(self, connection: duckdb.DuckDBPyConnection, hold: Hold, log: logging.Logger) -> None:
         """Use the schema, with present tables; remove what killed processes have left."""
@@ -295,34 +293,38 @@ class Lake(Backend):
             if not self.is_shadow:
                 show_to_readers(connection, schema)
         if not self.is_shadow:
-            self._detect_lost_commits(connection, schema, log)
+            self._detect_lost_commits(connection, hold, schema, log)
 
     def _detect_lost_commits(
-        self, connection: duckdb.DuckDBPyConnection, schema: str, log: logging.Logger
+        self, connection: duckdb.DuckDBPyConnection, hold: Hold, schema: str, log: logging.Logger
     ) -> None:
         """Give the database another id if it has lost commits, as an older copy has.
 
         With another id, no status note counts, and the next run merges again what was lost.
         """
-        known_id, known_count = read_commits(connection, self.place)
-        if known_id == database_id(connection) and write_count(connection) < known_count:
+        known_id, known_number = read_snapshot(connection, self.place)
+        newest = newest_snapshot(hold.connection)
+        if newest and newest.database_id == known_id and newest.number < known_number:
             loss = (
-                "%s has lost what was committed last: its ledger was written %d times, and had "
-                "been %d times. An older copy of PostgreSQL's database was put back. Run `lfp "
-                "ingest`, which merges what is missing from the raw zone."
+                "%s has lost what was committed last: its newest snapshot is %d, and had been %d. "
+                "An older copy of PostgreSQL's database was put back. Run `lfp ingest`, which "
+                "merges what is missing from the raw zone."
             )
-            log.warning(loss, self.location, write_count(connection), known_count)
+            log.warning(loss, self.location, newest.number, known_number)
             renew_database_id(connection)
             show_to_readers(connection, schema)
 
-    def _note_commits(self, connection: duckdb.DuckDBPyConnection, log: logging.Logger) -> None:
-        """Note beside the files how often the ledger was written; a failure does no harm now."""
-        if self.is_shadow:
+    def _note_snapshot(
+        self, connection: duckdb.DuckDBPyConnection, hold: Hold, log: logging.Logger
+    ) -> None:
+        """Note the newest snapshot beside the files; a failure does no harm now."""
+        newest = None if self.is_shadow else newest_snapshot(hold.connection)
+        if newest is None or newest.database_id is None:
             return
         try:
-            write_commits(connection, self.place, database_id(connection), write_count(connection))
+            write_snapshot(connection, self.place, newest.database_id, newest.number)
         except duckdb.Error as error:
-            log.warning("The number of commits could not be noted: %s", user_message(error))
+            log.warning("The newest snapshot could not be noted: %s", user_message(error))
 
 
 def _attach(

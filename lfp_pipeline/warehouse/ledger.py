@@ -64,7 +64,8 @@ def record(
     """Write the entries of some deliveries, in the place of earlier ones."""
     ids = [delivery.delivery_id for delivery, _ in recorded]
     attempts = dict(connection.execute(_ATTEMPTS, {"delivery_ids": ids}).fetchall())
-    connection.execute(_DELETE, {"delivery_ids": ids})
+    if attempts:
+        connection.execute(_DELETE, {"delivery_ids": list(attempts)})
     rows = [
         _row_of(delivery, entry, attempts.get(delivery.delivery_id, 0) + 1)
         for delivery, entry in recorded

@@ -6,7 +6,7 @@ within each delivery, so the merge compares whole deliveries (`matching`).
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import duckdb
@@ -26,6 +26,7 @@ from lfp_pipeline.warehouse.invariants import product_count
 from lfp_pipeline.warehouse.ledger import delete_rejects, entries, entry_of, record
 from lfp_pipeline.warehouse.matching import match
 from lfp_pipeline.warehouse.name_counts import apply_changed_names, find_changed_names
+from lfp_pipeline.warehouse.schema import is_lake
 
 # Of unchanged rows, only the delivery columns change: an update of three narrow columns in place
 # costs a tenth of new rows. For rows with another text, deleting and inserting is cheaper.
@@ -43,7 +44,10 @@ WHERE product.rowid = moved.product_rowid
 """
 
 MAX_MOVED = 1_000_000
-"""An update in place takes memory; more unchanged rows than this are deleted and inserted."""
+"""An update in place takes memory; more unchanged rows than this are deleted and inserted.
+
+In a lake, all are: its updates read all columns, delete the rows and insert them.
+"""
 
 _DELETE_UPDATED = """
 DELETE FROM warehouse.products
@@ -58,7 +62,13 @@ JOIN batch USING (delivery_number)
 ANTI JOIN (FROM matches WHERE fate <> 'updated') AS kept USING (place)
 """
 
-_GROWTH = "SELECT (SELECT count(*) FROM latest) - (SELECT count(*) FROM matches)"
+_FATES = """
+SELECT
+    (SELECT count(*) FROM latest) - count(*),
+    count(*) FILTER (fate = 'updated'),
+    count(*) FILTER (fate = 'unchanged')
+FROM matches
+"""
 
 _INSERT_REJECTS = """
 INSERT INTO warehouse.rejected_rows
@@ -84,6 +94,24 @@ class StagedDelivery:
     refusal: str | None = None
 
 
+@dataclass(frozen=True)
+class _Change:
+    """The change of `products` by a merge, in rows.
+
+    Attributes:
+        before: the products before it.
+        replaced: products that are deleted and inserted again.
+        moved: products of which only the delivery columns change.
+        of_texts: whether any text changes.
+    """
+
+    before: int
+    inserted: int
+    replaced: int
+    moved: int
+    of_texts: bool
+
+
 def merge(
     connection: duckdb.DuckDBPyConnection,
     batch: Sequence[StagedDelivery],
@@ -104,54 +132,71 @@ def merge(
     """
     deliveries = [staged.delivery for staged in batch]
     ids = [delivery.delivery_id for delivery in deliveries]
-    known = entries(connection, ids)
-    merged = {id_: entry for id_, entry in known.items() if entry.status is Status.MERGED}
-    if len(merged) == len(batch):
-        return [merged[id_] for id_ in ids]
-    if merged:
-        numbers = [number for number, id_ in enumerate(ids) if id_ in merged]
-        unstage(connection, numbers)
-    counts = match(connection, deliveries)
-    new = [
-        (staged.delivery, entry_of_staged(staged, counts.get(number, RowCounts()), started))
-        for number, staged in enumerate(batch)
-        if ids[number] not in merged
-    ]
-    _write(connection, new, directly_loaded=directly_loaded)
+    # In a lake, each transaction looks up the newest snapshot.
+    with transaction(connection):
+        known = entries(connection, ids)
+        merged = {id_: entry for id_, entry in known.items() if entry.status is Status.MERGED}
+        if len(merged) == len(batch):
+            return [merged[id_] for id_ in ids]
+        if merged:
+            numbers = [number for number, id_ in enumerate(ids) if id_ in merged]
+            unstage(connection, numbers)
+        counts = match(connection, deliveries)
+        new = [
+            (staged.delivery, entry_of_staged(staged, counts.get(number, RowCounts()), started))
+            for number, staged in enumerate(batch)
+            if ids[number] not in merged
+        ]
+        change = _planned_change(connection, directly_loaded=directly_loaded)
+    _write(connection, new, known, change, directly_loaded=directly_loaded)
     entry_of = merged | {entry.delivery_id: entry for _, entry in new}
     return [entry_of[id_] for id_ in ids]
+
+
+def _planned_change(connection: duckdb.DuckDBPyConnection, *, directly_loaded: bool) -> _Change:
+    """Return the change by the matched rows, and prepare it in the workspace."""
+    inserted, updated, unchanged = connection.execute(_FATES).fetchall()[0]
+    before = product_count(connection)
+    if inserted or updated:
+        find_changed_names(connection)
+    if not directly_loaded and (unchanged > MAX_MOVED or is_lake(connection)):
+        connection.execute("UPDATE matches SET fate = 'updated' WHERE fate = 'unchanged'")
+        return _Change(before, inserted, updated + unchanged, 0, bool(inserted or updated))
+    return _Change(before, inserted, updated, unchanged, bool(inserted or updated))
 
 
 def _write(
     connection: duckdb.DuckDBPyConnection,
     new: Sequence[tuple[Delivery, LedgerEntry]],
+    known: Collection[str],
+    change: _Change,
     *,
     directly_loaded: bool,
 ) -> None:
-    """Write the matched rows, the counts of names, the rejects and the entries of deliveries."""
-    before = product_count(connection)
-    (growth,) = connection.execute(_GROWTH).fetchall()[0]
-    texts_change = any(entry.rows.inserted + entry.rows.updated for _, entry in new)
-    if texts_change:
-        find_changed_names(connection)
-    many_move = sum(entry.rows.unchanged for _, entry in new) > MAX_MOVED
-    if many_move and not directly_loaded:
-        connection.execute("UPDATE matches SET fate = 'updated' WHERE fate = 'unchanged'")
+    """Write the matched rows, the counts of names, the rejects and the entries of deliveries.
+
+    Args:
+        known: the deliveries that the ledger has.
+    """
+    after = change.before + change.inserted
     with transaction(connection):
         if directly_loaded:
             swap_in_loaded_table(connection)
         else:
-            connection.execute(_MOVE_UNCHANGED)
-            if texts_change or many_move:
+            if change.moved:
+                connection.execute(_MOVE_UNCHANGED)
+            if change.replaced:
                 connection.execute(_DELETE_UPDATED)
+            if change.inserted or change.replaced:
                 connection.execute(_INSERT)
-        if texts_change:
-            apply_changed_names(connection)
+        if change.of_texts:
+            apply_changed_names(connection, after)
         ids = [delivery.delivery_id for delivery, _ in new]
-        delete_rejects(connection, ids)
+        if known:
+            delete_rejects(connection, ids)
         connection.execute(_INSERT_REJECTS)
         record(connection, new)
-        if product_count(connection) != before + growth:
+        if product_count(connection) != after:
             msg = f"{', '.join(ids)}: the number of products did not grow by the new skus."
             raise WarehouseInconsistentError(msg)
 

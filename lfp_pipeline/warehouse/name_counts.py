@@ -20,18 +20,22 @@ GROUP BY name
 HAVING sum(change) <> 0
 """
 
+# Looking the names up costs most, so that is done once.
 _APPLY = [
     """
-UPDATE warehouse.name_counts AS counted
-SET no_of_products = counted.no_of_products + changed.change
-FROM changed_names AS changed
-WHERE counted.name = changed.name
+CREATE OR REPLACE TEMP TABLE new_counts AS
+SELECT
+    counted.rowid AS counted_rowid, name,
+    coalesce(counted.no_of_products, 0) + change AS no_of_products
+FROM changed_names LEFT JOIN warehouse.name_counts AS counted USING (name)
+""",
+    """
+DELETE FROM warehouse.name_counts WHERE rowid IN (SELECT counted_rowid FROM new_counts)
 """,
     """
 INSERT INTO warehouse.name_counts
-SELECT name, change FROM changed_names ANTI JOIN warehouse.name_counts USING (name)
+SELECT name, no_of_products FROM new_counts WHERE no_of_products <> 0
 """,
-    "DELETE FROM warehouse.name_counts WHERE no_of_products = 0",
 ]
 
 _RECOUNT = [
@@ -41,10 +45,6 @@ INSERT INTO warehouse.name_counts
 SELECT name, count(*) FROM warehouse.products GROUP BY name
 """,
 ]
-
-_SIZES = """
-SELECT (SELECT count(*) FROM changed_names), (SELECT count(*) FROM warehouse.products)
-"""
 
 WRONG_COUNTS = """
 SELECT name
@@ -67,9 +67,13 @@ def find_changed_names(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute(_CHANGED_NAMES)
 
 
-def apply_changed_names(connection: duckdb.DuckDBPyConnection) -> None:
-    """Bring `name_counts` up to date, within the transaction that changes `products`."""
-    changed, products = connection.execute(_SIZES).fetchall()[0]
+def apply_changed_names(connection: duckdb.DuckDBPyConnection, products: int) -> None:
+    """Bring `name_counts` up to date, within the transaction that changes `products`.
+
+    Args:
+        products: the number of products, before or after these changes.
+    """
+    (changed,) = connection.execute("SELECT count(*) FROM changed_names").fetchall()[0]
     many = changed > RECOUNT_SHARE * products
     for statement in _RECOUNT if many else _APPLY:
         connection.execute(statement)

@@ -27,6 +27,7 @@ from lfp_pipeline.errors import WarehouseInconsistentError
 from lfp_pipeline.model.delivery import Delivery, Kind, label_of
 from lfp_pipeline.model.ledger_entry import LedgerEntry, RowCounts, Status, unmerged_entry
 from lfp_pipeline.model.table_spec import COLUMN_LIST
+from lfp_pipeline.warehouse.invariants import product_count
 from lfp_pipeline.warehouse.ledger import delete_rejects, entry_of, mark_unmerged, record
 from lfp_pipeline.warehouse.name_counts import apply_changed_names
 
@@ -303,7 +304,7 @@ def apply_reversal(
         delete_rejects(connection, [delivery.delivery_id, *corrected_ids])
         for statement in _INSERT:
             connection.execute(statement)
-        apply_changed_names(connection)
+        apply_changed_names(connection, product_count(connection))
         for older in unavailable:
             lost = _UNAVAILABLE.format(delivery_id=delivery.delivery_id)
             mark_unmerged(connection, older.delivery_id, lost)

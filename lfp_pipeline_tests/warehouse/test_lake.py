@@ -5,6 +5,7 @@ import re
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event, Thread
@@ -270,20 +271,20 @@ def test_a_lake_around_the_raw_zone_is_refused(tmp_path: Path, catalog_url: Secr
 
 
 def test_an_older_copy_of_the_catalog_gives_the_database_another_id(
-    engine: Engine, lake: Lake, caplog: pytest.LogCaptureFixture
+    engine: Engine, lake: Lake, postgres: PostgresServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     before = lake.cached_id()
-    note = Path(lake.place) / "lfp-commits.csv"
-    engine.ingest(land(engine, FILE), LOG)
-    assert lake.cached_id() == before
-    newer = note.read_text()
-    with lake.session("restoring an older copy", LOG) as connection:
-        connection.execute("DELETE FROM warehouse.deliveries")
-    note.write_text(newer)
+    copy = postgres.create_database(lake.url.get_secret_value().rpartition("/")[2])
+    older = replace(lake, url=SecretStr(copy))
     with caplog.at_level(logging.WARNING):
-        names_of_session(lake)
+        names_of_session(older)
+        assert not caplog.text
+        assert older.cached_id() == before
+        engine.ingest(land(engine, FILE), LOG)
+        assert lake.cached_id() == before
+        names_of_session(older)
     assert "has lost what was committed last" in caplog.text
-    assert lake.cached_id() != before
+    assert older.cached_id() != before
 
 
 def test_an_unreachable_catalog_is_named_and_no_password_is_shown(tmp_path: Path) -> None:
