@@ -60,13 +60,13 @@ def new_lake(folder: Path, server: PostgresServer) -> SecretStr:
     return url
 
 
-def create_catalog(settings: Settings) -> None:
+def create_catalog(settings: Settings, *, takes_over: bool = False) -> None:
     """Create what an engine needs in the catalog's database, as `lfp cluster init` does."""
     from lfp_pipeline.cli.cluster_parts import PARTS  # noqa: PLC0415
     from lfp_pipeline.operations.cluster_init import init_cluster  # noqa: PLC0415
 
     of_engine = [part for part in PARTS if part.name != "Dagster's storage"]
-    init_cluster(settings, of_engine, _LOG)
+    init_cluster(settings, of_engine, _LOG, takes_over=takes_over)
 
 
 def copied_lake(folder: Path, server: PostgresServer, original: str) -> SecretStr:
@@ -77,6 +77,7 @@ def copied_lake(folder: Path, server: PostgresServer, original: str) -> SecretSt
             "UPDATE lfp_lake.ducklake_metadata SET value = %s WHERE key = 'data_path'",
             [f"{folder}/lake/data/"],
         )
+    create_catalog(Settings(data_dir=folder, catalog=url), takes_over=True)
     _write_note(folder, url)
     return url
 

@@ -21,7 +21,14 @@ def command() -> None:
 
 
 @command.command(epilog=examples("lfp cluster init"))
-def init() -> None:
+@click.option(
+    "--take-over",
+    "takes_over",
+    is_flag=True,
+    help="Give the files of LFP_LAKE to this database: after a restore into another database or "
+    "server, and after pg_upgrade. Stop all that use the former one; it is refused from then on.",
+)
+def init(*, takes_over: bool) -> None:
     """Create the tables in the catalog's database and the buckets, where they are missing.
 
     Several hosts may do so at once, and again after an upgrade.
@@ -31,7 +38,7 @@ def init() -> None:
     from lfp_pipeline.operations.cluster_init import init_cluster
     from lfp_pipeline.settings import load_settings
 
-    click.echo(init_cluster(load_settings(), PARTS, message_log()).summary)
+    click.echo(init_cluster(load_settings(), PARTS, message_log(), takes_over=takes_over).summary)
 
 
 @command.command(epilog=examples("lfp cluster head", "lfp cluster head --host 0.0.0.0"))

@@ -132,6 +132,18 @@ class Bucket:
             modified, digest = utc_from_zone(found["LastModified"]), found["Metadata"].get(_SHA256)
             return BucketObject(name, found["ContentLength"], modified, found["ETag"], digest)
 
+    def content(self, name: str) -> bytes | None:
+        """Return the bytes of a small object, by one request; None: there is none."""
+        with self._translating("read", name):
+            try:
+                answer = _client().get_object(**self._named(name))
+            except _client_error() as error:
+                if _code_of(error) in _ABSENT:
+                    return None
+                raise
+            with answer["Body"] as body:
+                return bytes(body.read())
+
     def read(self, found: BucketObject, limit: int | None = None) -> Iterator[bytes]:
         """Yield the bytes of an object, from its beginning up to a limit.
 

@@ -15,7 +15,7 @@ from lfp_pipeline.hosts.postgres import place_of, session
 from lfp_pipeline.operations import Report
 from lfp_pipeline.raw_zone.catalog_sidecars import create_raw_tables
 from lfp_pipeline.settings import Settings
-from lfp_pipeline.warehouse.lake_setup import create_lake_tables
+from lfp_pipeline.warehouse.lake_setup import create_lake_tables, take_over_place
 
 if TYPE_CHECKING:
     import psycopg
@@ -37,17 +37,22 @@ class Part:
     create: "Callable[[Settings, psycopg.Connection[Any]], None]"
 
 
-LAKE = Part("the lake and its fence", lambda settings, _: create_lake_tables(settings))
-RAW_ZONE = Part("records of deliveries", lambda _, connection: create_raw_tables(connection))
+LAKE = Part("the lake and its fence", create_lake_tables)
 MARKS = Part("marks of hosts and runs", lambda _, connection: heartbeats.create_tables(connection))
 RAW_ZONE = Part("the raw zone", lambda _, connection: create_raw_tables(connection))
 NOTES = Part("notes", lambda _, connection: notes.create_tables(connection))
 
 
-def init_cluster(settings: Settings, parts: Sequence[Part], log: logging.Logger) -> Report:
+def init_cluster(
+    settings: Settings, parts: Sequence[Part], log: logging.Logger, *, takes_over: bool = False
+) -> Report:
     """Create the buckets and the parts.
 
+    Args:
+        takes_over: whether the database is a copy that replaces the one that owns the files.
+
     Raises:
+        OperationRefusedError: the place of the files belongs to another catalog.
         SettingsError: no catalog is set, or a package is missing.
         CatalogUnreachableError: the database does not answer.
         BucketUnreachableError: the object store does not answer, or ignores conditions.
@@ -61,6 +66,8 @@ def init_cluster(settings: Settings, parts: Sequence[Part], log: logging.Logger)
     require_conditional_puts(settings)
     with session(settings.catalog, "lfp cluster init") as connection:
         connection.execute(_ONE_AT_A_TIME)  # The end of the connection frees it.
+        if takes_over:
+            take_over_place(settings, connection)
         for part in parts:
             part.create(settings, connection)
             log.info("Ready: %s.", part.name)

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 _TABLES = """
 BEGIN;
-SELECT pg_advisory_xact_lock(hashtextextended('lfp.sidecars', 0));
 CREATE SCHEMA IF NOT EXISTS lfp;
 CREATE TABLE IF NOT EXISTS lfp.sidecars (
     partition_key text NOT NULL,
@@ -79,11 +78,14 @@ _PARTITIONS = """
 SELECT DISTINCT partition_key FROM lfp.sidecars WHERE suffix = 'json' AND content IS NOT NULL
 """
 
-# The identity differs in another server, in a restored one, and in a restored table.
+# The identity differs in another server, in a restored one, in a copied database, and in a
+# restored table.
 _STATE = """
 SELECT pg_current_snapshot()::text,
     concat_ws('/', (SELECT system_identifier FROM pg_control_system()),
-        (SELECT timeline_id FROM pg_control_checkpoint()), 'lfp.sidecars'::regclass::oid)
+        (SELECT timeline_id FROM pg_control_checkpoint()),
+        (SELECT oid FROM pg_database WHERE datname = current_database()),
+        'lfp.sidecars'::regclass::oid)
 """
 
 _UNSEEN = """
@@ -219,7 +221,7 @@ _OfDelivery = dict[str, Sidecar]
 
 
 def create_raw_tables(connection: "psycopg.Connection[Any]") -> None:
-    """Create the table of the sidecars if it is missing. Several processes may do so at once.
+    """Create the table of the sidecars if it is missing. One process may do so at a time.
 
     Args:
         connection: each statement on it is a transaction of its own.

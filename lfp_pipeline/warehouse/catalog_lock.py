@@ -37,8 +37,8 @@ _BEGIN = "SET client_connection_check_interval = '2s'; SET idle_session_timeout 
 
 # Waits for a commit in flight; no other statement can hold the row for long.
 _TAKE = """
-UPDATE lfp.writer SET token = '', backend = pg_backend_pid(), purpose = %(purpose)s, pid = %(pid)s,
-    host = %(host)s, since = clock_timestamp()
+UPDATE lfp.writer SET token = NULL, backend = pg_backend_pid(), purpose = %(purpose)s,
+    pid = %(pid)s, host = %(host)s, since = clock_timestamp()
 """
 _ADMIT = "UPDATE lfp.writer SET token = %(token)s WHERE backend = pg_backend_pid()"
 
@@ -73,7 +73,7 @@ _END_SUSPENDED = f"""
 SELECT pg_terminate_backend(process.pid)
 FROM pg_stat_activity AS holder JOIN pg_stat_activity AS process
     ON process.pid = holder.pid
-    OR process.application_name = (SELECT nullif(token, '') FROM lfp.writer)
+    OR process.application_name = (SELECT token FROM lfp.writer)
 WHERE holder.pid IN ({_LOCKS} AND granted) AND holder.state = 'idle'
     AND holder.state_change < clock_timestamp() - make_interval(secs => %(seconds)s)
 """
@@ -92,7 +92,7 @@ class Hold:
     purpose: str
     connection: "psycopg.Connection[Any]"
     turns: Any = field(default_factory=threading.RLock)
-    _tokens: list[str] = field(default_factory=lambda: [""])
+    _tokens: list[str | None] = field(default_factory=lambda: [None])
 
     @contextmanager
     def admitting(self, token: str) -> Iterator[None]:
@@ -108,7 +108,7 @@ class Hold:
                 yield
             finally:
                 self._tokens.pop()
-                with suppress(*_database_errors()):  # Without the lock, there is no right to end.
+                with suppress(*_database_errors()):  # Another process may have the lock.
                     self._admit_last()
 
     @contextmanager

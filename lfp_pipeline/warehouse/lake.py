@@ -16,16 +16,13 @@ from uuid import uuid4
 import duckdb
 from pydantic import SecretStr
 
-from lfp_pipeline.errors import (
-    LfpError,
-    OperationRefusedError,
-    user_message,
-)
+from lfp_pipeline.common.duckdb_tools import transaction
+from lfp_pipeline.errors import LfpError, OperationRefusedError
 from lfp_pipeline.hosts.postgres import connect, place_of
 from lfp_pipeline.settings import Settings
 from lfp_pipeline.warehouse.backend import Backend, Maintenance
 from lfp_pipeline.warehouse.catalog_lock import CatalogLock, Hold, SharedHold
-from lfp_pipeline.warehouse.lake_catalog import Snapshot, newest_snapshot
+from lfp_pipeline.warehouse.lake_catalog import LakeState, Snapshot, newest_snapshot
 from lfp_pipeline.warehouse.lake_connection import (
     CONFIG,
     attach_lake,
@@ -34,13 +31,14 @@ from lfp_pipeline.warehouse.lake_connection import (
     naming_unreachable,
 )
 from lfp_pipeline.warehouse.lake_maintenance import maintain_lake
+from lfp_pipeline.warehouse.lake_owner import require_owner
 from lfp_pipeline.warehouse.lake_schemas import (
     hold_schema,
     is_abandoned,
     new_schema,
     show_to_readers,
 )
-from lfp_pipeline.warehouse.lake_snapshot_note import read_snapshot, write_snapshot
+from lfp_pipeline.warehouse.lake_snapshot_note import SnapshotNote
 from lfp_pipeline.warehouse.schema import (
     is_present,
     migrate,
@@ -106,7 +104,7 @@ class Lake(Backend):
 
     @property
     def is_corrupt(self) -> bool:
-        return False  # PostgreSQL says so itself.
+        return False  # PostgreSQL raises an error where its data are damaged.
 
     @property
     def is_shadow(self) -> bool:
@@ -235,7 +233,8 @@ class Lake(Backend):
         with self.locked_session(_LOG) as connection:
             old = schema_in_use(connection)
             use_schema(connection, shadow.schema)
-            show_to_readers(connection, shadow.schema, old)
+            with transaction(connection):
+                show_to_readers(connection, shadow.schema, old)
 
     def move_aside(self, name: str, log: logging.Logger) -> None:
         log.warning("Snapshots keep the former tables until `lfp maintain` removes them (%s)", name)
@@ -273,13 +272,27 @@ class Lake(Backend):
     ) -> Iterator[None]:
         token = self._prepare(connection)
         with naming_unreachable(self.url), hold.admitting(token):
-            self._open(connection, hold, log)
+            state = hold.state()
+            require_owner(self.place, state.identity, place_of(self.url))
+            schema = self._open(connection, hold, state, log)
+            if self.is_shadow:
+                yield
+                return
+            note = SnapshotNote(self.place, log)
+            has_lost = note.shows_loss(self.location, state)
+            if has_lost or schema != state.live or not is_present(state.version):
+                _show(connection, schema, is_other_database=has_lost)
             yield
-            self._note_snapshot(connection, hold, log)
+            note.update(newest_snapshot(hold.connection))
 
-    def _open(self, connection: duckdb.DuckDBPyConnection, hold: Hold, log: logging.Logger) -> None:
+    def _open(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        hold: Hold,
+        state: LakeState,
+        log: logging.Logger,
+    ) -> str:
         """Use the schema, with present tables; remove what killed processes have left."""
-        state = hold.state()
         schema = self.schema or state.live or new_schema()
         for other in set(state.schemas) - {schema, state.live}:
             if is_abandoned(hold.connection, other):
@@ -290,41 +303,18 @@ class Lake(Backend):
         use_schema(connection, schema)
         if schema != state.live or not is_present(state.version):
             migrate(connection)
-            if not self.is_shadow:
-                show_to_readers(connection, schema)
-        if not self.is_shadow:
-            self._detect_lost_commits(connection, hold, schema, log)
+        return schema
 
-    def _detect_lost_commits(
-        self, connection: duckdb.DuckDBPyConnection, hold: Hold, schema: str, log: logging.Logger
-    ) -> None:
-        """Give the database another id if it has lost commits, as an older copy has.
 
-        With another id, no status note counts, and the next run merges again what was lost.
-        """
-        known_id, known_number = read_snapshot(connection, self.place)
-        newest = newest_snapshot(hold.connection)
-        if newest and newest.database_id == known_id and newest.number < known_number:
-            loss = (
-                "%s has lost what was committed last: its newest snapshot is %d, and had been %d. "
-                "An older copy of PostgreSQL's database was put back. Run `lfp ingest`, which "
-                "merges what is missing from the raw zone."
-            )
-            log.warning(loss, self.location, newest.number, known_number)
+def _show(connection: duckdb.DuckDBPyConnection, schema: str, *, is_other_database: bool) -> None:
+    """Let readers see the tables of a schema, and give a database that has lost commits another id.
+
+    With another id, no status note counts, and the next run merges again what was lost.
+    """
+    with transaction(connection):
+        if is_other_database:
             renew_database_id(connection)
-            show_to_readers(connection, schema)
-
-    def _note_snapshot(
-        self, connection: duckdb.DuckDBPyConnection, hold: Hold, log: logging.Logger
-    ) -> None:
-        """Note the newest snapshot beside the files; a failure does no harm now."""
-        newest = None if self.is_shadow else newest_snapshot(hold.connection)
-        if newest is None or newest.database_id is None:
-            return
-        try:
-            write_snapshot(connection, self.place, newest.database_id, newest.number)
-        except duckdb.Error as error:
-            log.warning("The newest snapshot could not be noted: %s", user_message(error))
+        show_to_readers(connection, schema)
 
 
 def _attach(

@@ -6,14 +6,15 @@
     lfp_lake               the tables of DuckLake
 
 The fence: a trigger refuses each commit of a connection whose `application_name` is not the token
-in `lfp.writer`. It locks that row, so a commit in flight ends before another process takes over,
-and a commit that began earlier and goes on later fails. Without the fence, a process that has lost
-its lock, and does not know it, could commit beside its successor.
+in `lfp.writer`. Without a token there, it refuses all commits, also of connections without a name.
+It locks that row, so a commit in flight ends before another process takes over, and a commit that
+began earlier and goes on later fails. Without the fence, a process that has lost its lock, and does
+not know it, could commit beside its successor.
 """
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lfp_pipeline.errors import WarehouseInconsistentError
 
@@ -36,8 +37,8 @@ _FENCE_BODY = f"""
 DECLARE holder text;
 BEGIN
     SELECT token INTO holder FROM lfp.writer FOR SHARE;
-    IF holder IS DISTINCT FROM current_setting('application_name') THEN
-        RAISE EXCEPTION '{FENCE_ERROR}: another writer has the lock of this catalog';
+    IF holder IS NULL OR holder IS DISTINCT FROM current_setting('application_name') THEN
+        RAISE EXCEPTION '{FENCE_ERROR}: this connection does not have the lock of this catalog';
     END IF;
     RETURN NULL;
 END
@@ -53,7 +54,7 @@ CREATE TABLE IF NOT EXISTS lfp.lake_identity (
 );
 CREATE TABLE IF NOT EXISTS lfp.writer (
     only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
-    token text NOT NULL DEFAULT '',
+    token text,
     backend integer,
     purpose text,
     pid bigint,
@@ -67,6 +68,8 @@ CREATE TABLE IF NOT EXISTS lfp.waiting_writer (
     host text NOT NULL,
     since timestamptz NOT NULL
 );
+ALTER TABLE lfp.writer ALTER token DROP NOT NULL, ALTER token DROP DEFAULT;
+UPDATE lfp.writer SET token = NULL WHERE token = '';
 INSERT INTO lfp.lake_identity (version) VALUES ({version}) ON CONFLICT DO NOTHING;
 INSERT INTO lfp.writer DEFAULT VALUES ON CONFLICT DO NOTHING;
 """.replace("{version}", str(VERSION))
@@ -79,14 +82,13 @@ FOR EACH STATEMENT EXECUTE FUNCTION lfp.fence();
 ALTER TABLE lfp_lake.ducklake_snapshot ENABLE ALWAYS TRIGGER lfp_fence;
 """
 
-GRANTS_FOR_READERS = """
-GRANT USAGE ON SCHEMA lfp_lake TO {role};
-GRANT SELECT ON ALL TABLES IN SCHEMA lfp_lake TO {role};
-ALTER DEFAULT PRIVILEGES IN SCHEMA lfp_lake GRANT SELECT ON TABLES TO {role};
-"""
-"""All that a role needs to read the tables, besides read access to the files."""
-
 _IS_PREPARED = "SELECT to_regclass('lfp.writer'), to_regclass('lfp_lake.ducklake_snapshot')"
+
+# A copy of the database has the id of the original, and another oid or another server.
+_IDENTITY = """
+SELECT catalog_id::text, system_identifier::text, pg_database.oid::bigint AS database_oid
+FROM lfp.lake_identity, pg_control_system(), pg_database WHERE datname = current_database()
+"""
 
 # A trigger for each statement has a type without bit 0; its other bits: 1 before, 2 insert,
 # 3 delete.
@@ -100,7 +102,9 @@ SELECT
     (SELECT value FROM lfp_lake.ducklake_metadata WHERE key = 'version' AND scope IS NULL),
     (SELECT value FROM lfp_lake.ducklake_metadata WHERE key = 'data_path' AND scope IS NULL),
     (SELECT version FROM lfp.lake_identity),
-    (SELECT catalog_id::text FROM lfp.lake_identity),
+    (SELECT jsonb_build_array(catalog_id, system_identifier, database_oid)
+        FROM ({_IDENTITY}) AS identity),
+    (SELECT max(snapshot_id) FROM lfp_lake.ducklake_snapshot),
     (SELECT array_agg(schema_name ORDER BY schema_id) FROM lfp_lake.ducklake_schema
         WHERE end_snapshot IS NULL AND schema_name <> 'main'),
     (SELECT sql FROM lfp_lake.ducklake_view
@@ -108,7 +112,7 @@ SELECT
 """
 
 _SNAPSHOT = f"""
-SELECT snapshot_id, extract(epoch FROM snapshot_time)::float8,
+SELECT snapshot_id,
     (SELECT sql FROM lfp_lake.ducklake_view
         WHERE view_name = '{POINTER}' AND begin_snapshot <= snapshot_id
             AND (end_snapshot > snapshot_id OR end_snapshot IS NULL))
@@ -120,11 +124,27 @@ _POINTER_SQL = re.compile(r"'(v_[0-9a-f]+)' AS .*'([^']+)' AS .*\b(\d+) AS ", re
 _INIT = "Run `lfp cluster init`, which creates what is missing."
 
 
+class CatalogIdentity(NamedTuple):
+    """What no other catalog has. A physical copy of the whole server has it, too.
+
+    Attributes:
+        catalog_id: a copy of the database has the same.
+        system_identifier: the server's, by `pg_control_system()`.
+        database_oid: the database's, in that server.
+    """
+
+    catalog_id: str
+    system_identifier: str
+    database_oid: int
+
+
 @dataclass(frozen=True)
 class LakeState:
     """The state of a catalog, under the writer lock.
 
     Attributes:
+        identity: what no other catalog has.
+        snapshot: DuckLake's number of the newest snapshot.
         schemas: the schemas with tables, the oldest first; but for the live one, a rebuild makes
             them, or has left them.
         live: the schema in use; None: there is no database yet.
@@ -132,6 +152,8 @@ class LakeState:
         version: the version of its tables.
     """
 
+    identity: CatalogIdentity
+    snapshot: int
     schemas: tuple[str, ...]
     live: str | None = None
     database_id: str | None = None
@@ -144,13 +166,11 @@ class Snapshot:
 
     Attributes:
         number: DuckLake's number of it.
-        taken_at: its time, in seconds since the epoch.
         live: the schema in use; None: there is no database yet.
         database_id: the id of the database.
     """
 
     number: int
-    taken_at: float
     live: str | None
     database_id: str | None
 
@@ -173,14 +193,14 @@ def verified_state(connection: "psycopg.Connection[Any]", place: str, data_path:
     if None in _only_row(connection, _IS_PREPARED):
         msg = f"The catalog at {place} has no tables for the lake. {_INIT}"
         raise WarehouseInconsistentError(msg)
-    fences, ducklake, path, version, _, schemas, pointer = _only_row(
+    fences, ducklake, path, version, identity, snapshot, schemas, pointer = _only_row(
         connection, _STATE, {"body": _FENCE_BODY}
     )
     if ducklake != DUCKLAKE_VERSION or version != VERSION:
         msg = (
-            f"The catalog at {place} has version {ducklake} of DuckLake's tables and {version} of "
-            f"ours; this program works with {DUCKLAKE_VERSION} and {VERSION}. Use the version of "
-            "lfp_pipeline that made it."
+            f"The catalog at {place} has version {ducklake} of DuckLake's tables, and version "
+            f"{version} of those of lfp_pipeline; this program works with {DUCKLAKE_VERSION} and "
+            f"{VERSION}. Use the version of lfp_pipeline that made it."
         )
         raise WarehouseInconsistentError(msg)
     if not fences:
@@ -195,7 +215,8 @@ def verified_state(connection: "psycopg.Connection[Any]", place: str, data_path:
             "Correct the setting LFP_LAKE or LFP_CATALOG."
         )
         raise WarehouseInconsistentError(msg)
-    return LakeState(tuple(schemas or ()), *_pointed_at(pointer))
+    found = CatalogIdentity(*identity), snapshot, tuple(schemas or ())
+    return LakeState(*found, *_pointed_at(pointer))
 
 
 def newest_snapshot(connection: "psycopg.Connection[Any]") -> Snapshot | None:
@@ -206,13 +227,13 @@ def newest_snapshot(connection: "psycopg.Connection[Any]") -> Snapshot | None:
     found = connection.execute(_SNAPSHOT).fetchone()
     if found is None:
         return None
-    number, taken_at, pointer = found
-    return Snapshot(number, taken_at, *_pointed_at(pointer)[:2])
+    number, pointer = found
+    return Snapshot(number, *_pointed_at(pointer)[:2])
 
 
-def catalog_id(connection: "psycopg.Connection[Any]") -> str:
-    """Return the id of the catalog."""
-    return str(_only_row(connection, "SELECT catalog_id FROM lfp.lake_identity")[0])
+def catalog_identity(connection: "psycopg.Connection[Any]") -> CatalogIdentity:
+    """Return what no other catalog has."""
+    return CatalogIdentity(*_only_row(connection, _IDENTITY))
 
 
 def _pointed_at(sql: str | None) -> tuple[str | None, str | None, int | None]:

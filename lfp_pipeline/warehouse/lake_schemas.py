@@ -5,7 +5,6 @@ from uuid import uuid4
 
 import duckdb
 
-from lfp_pipeline.common.duckdb_tools import transaction
 from lfp_pipeline.warehouse.lake_catalog import POINTER, pointer_view
 from lfp_pipeline.warehouse.schema import database_id, schema_version, tables_in_use
 
@@ -37,13 +36,12 @@ def is_abandoned(connection: "psycopg.Connection[Any]", schema: str) -> bool:
 
 
 def show_to_readers(connection: duckdb.DuckDBPyConnection, schema: str, *former: str) -> None:
-    """Let readers see the tables of a schema, and drop a former one, in one commit."""
-    with transaction(connection):
-        for table in sorted(tables_in_use(connection)):
-            connection.execute(
-                f"CREATE OR REPLACE VIEW warehouse.main.{table} AS SELECT * FROM {schema}.{table}"
-            )
-        pointer = pointer_view(schema, database_id(connection), schema_version(connection))
-        connection.execute(f"CREATE OR REPLACE VIEW warehouse.main.{POINTER} AS {pointer}")
-        for old in former:
-            connection.execute(f"DROP SCHEMA warehouse.{old} CASCADE")
+    """Let readers see the tables of a schema, and drop a former one, in the caller's commit."""
+    for table in sorted(tables_in_use(connection)):
+        connection.execute(
+            f"CREATE OR REPLACE VIEW warehouse.main.{table} AS SELECT * FROM {schema}.{table}"
+        )
+    pointer = pointer_view(schema, database_id(connection), schema_version(connection))
+    connection.execute(f"CREATE OR REPLACE VIEW warehouse.main.{POINTER} AS {pointer}")
+    for old in former:
+        connection.execute(f"DROP SCHEMA warehouse.{old} CASCADE")

@@ -58,7 +58,8 @@ class Cluster:
         self.inbox = Bucket(f"{place}/inbox", "LFP_INBOX")
         (folder / "warehouse").mkdir()
         if has_lake:
-            create_lake_tables(self.settings("head"))
+            with connect(catalog, "test") as connection:
+                create_lake_tables(self.settings("head"), connection)
 
     def settings(self, host: str) -> Settings:
         return Settings(

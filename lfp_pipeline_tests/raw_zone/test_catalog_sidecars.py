@@ -2,7 +2,6 @@
 
 import sqlite3
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -101,17 +100,6 @@ def test_sidecars_are_written_read_and_removed(sidecars: CatalogSidecars) -> Non
     assert sidecars.partitions() == list(sidecars.recorded("a.csv")) == []
 
 
-def test_several_processes_may_create_the_table_at_once(catalog_url: SecretStr) -> None:
-    def create() -> None:
-        with connect(catalog_url, "test") as connection:
-            create_raw_tables(connection)
-
-    with ThreadPoolExecutor(8) as pool:
-        for done in [pool.submit(create) for _ in range(16)]:
-            done.result()
-    assert CatalogSidecars(Catalog(catalog_url, "test")).partitions() == []
-
-
 def test_without_the_table_the_command_that_creates_it_is_named(catalog_url: SecretStr) -> None:
     with pytest.raises(SettingsError, match="lfp cluster init"):
         CatalogSidecars(Catalog(catalog_url, "test")).partitions()
@@ -188,6 +176,24 @@ def test_an_index_of_another_table_is_made_again(
         connection.execute("DROP TABLE lfp.sidecars")
         create_raw_tables(connection)
     sidecars.refresh(index, None)
+    assert rows_of(index) == set()
+
+
+def test_an_index_of_a_copied_database_is_made_again(
+    url: SecretStr, zone: RawZone, file: Path, postgres: PostgresServer
+) -> None:
+    """Both go on from the same snapshot, with transactions of the same numbers."""
+    name = url.get_secret_value().rpartition("/")[2]
+    with connect(SecretStr(postgres.url()), "test") as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name]
+        )
+    copy = CatalogSidecars(Catalog(SecretStr(postgres.create_database(name)), "test"))
+    land(zone, file)
+    index = memory_index()
+    CatalogSidecars(Catalog(url, "test")).refresh(index, None)
+    assert rows_of(index)
+    copy.refresh(index, None)
     assert rows_of(index) == set()
 
 

@@ -1,11 +1,9 @@
 """The lake: one fenced writer, on a real PostgreSQL; a writer that has lost its lock is refused."""
 
-import logging
 import re
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event, Thread
@@ -39,7 +37,7 @@ from lfp_pipeline.warehouse import (  # noqa: E402
     writer_lock,
 )
 from lfp_pipeline.warehouse.lake import Lake  # noqa: E402
-from lfp_pipeline.warehouse.lake_setup import create_lake_tables  # noqa: E402
+from lfp_pipeline.warehouse.schema import schema_in_use  # noqa: E402
 
 FILE = File("a.csv", 1, (("s1", "Ann", ""), ("s2", "Bob", "x")))
 OTHER = File("b.csv", 2, (("s1", "Ann", "new"), ("s3", "Cid", "")))
@@ -134,6 +132,61 @@ def test_a_writer_that_has_lost_its_lock_is_refused_though_the_next_one_has_ende
     assert names(lake) == []
 
 
+def attach_plainly(lake: Lake) -> duckdb.DuckDBPyConnection:
+    """Attach the lake as people do who leave READ_ONLY out: the connection has no name."""
+    connection = duckdb.connect(config=dict(lake_connection.CONFIG))
+    lake_connection.load_extensions(connection, lake.place)
+    url = psycopg.conninfo.conninfo_to_dict(lake.url.get_secret_value())
+    parts = " ".join(f"{key}={value}" for key, value in url.items())
+    connection.execute(f"ATTACH 'ducklake:postgres:{parts}' AS shop (META_SCHEMA 'lfp_lake')")
+    return connection
+
+
+def assert_is_refused(lake: Lake, schema: str) -> None:
+    """Verify that a connection without a name can commit nothing."""
+    with attach_plainly(lake) as plain:
+        for statement in (
+            f"INSERT INTO shop.{schema}.name_counts VALUES ('Zoe', 9)",
+            f"UPDATE shop.{schema}.name_counts SET no_of_products = 9",
+            "CALL ducklake_merge_adjacent_files('shop')",
+            "CALL ducklake_expire_snapshots('shop', older_than => now()::timestamptz)",
+        ):
+            with pytest.raises(duckdb.Error, match=lake_catalog.FENCE_ERROR):
+                plain.execute(statement)
+
+
+def test_a_connection_without_a_name_can_never_commit(
+    engine: Engine, lake: Lake, catalog: "psycopg.Connection"
+) -> None:
+    for file in (FILE, OTHER):
+        engine.ingest(land(engine, file), LOG)
+    before = names(lake)
+    with lake.read_session() as connection:
+        schema = schema_in_use(connection)
+    assert_is_refused(lake, schema)  # Between sessions.
+    with lake.lock.held("testing", LOG):
+        assert_is_refused(lake, schema)
+        with lake.locked_session(LOG):
+            assert_is_refused(lake, schema)
+        assert_is_refused(lake, schema)
+    with pytest.raises(WarehouseBusyError), lake.session("merging", LOG):
+        cut_lock_connection(catalog)
+    assert_is_refused(lake, schema)
+    assert names(lake) == before
+
+
+def test_init_replaces_an_older_fence_that_admits_connections_without_a_name(
+    engine: Engine, lake: Lake, catalog: "psycopg.Connection"
+) -> None:
+    catalog.execute("UPDATE lfp.writer SET token = ''")
+    catalog.execute("ALTER TABLE lfp.writer ALTER token SET NOT NULL, ALTER token SET DEFAULT ''")
+    catalog.execute(_NO_FENCE)
+    create_catalog(engine.settings)
+    assert catalog.execute("SELECT token FROM lfp.writer").fetchall() == [(None,)]
+    names_of_session(lake)
+    assert catalog.execute("SELECT token FROM lfp.writer").fetchall() == [(None,)]
+
+
 @pytest.mark.parametrize("begins_before", [True, False], ids=["before", "after"])
 def test_without_the_fence_such_a_writer_repeats_rows(
     lake: Lake,
@@ -203,7 +256,7 @@ def test_a_takeover_waits_for_a_commit_in_flight(lake: Lake, catalog: "psycopg.C
             "UPDATE lfp_lake.ducklake_metadata SET value = '9' WHERE key = 'version'",
             "version is 9,",
         ),
-        ("UPDATE lfp.lake_identity SET version = 99", "99 of ours"),
+        ("UPDATE lfp.lake_identity SET version = 99", "version 99 of those of lfp_pipeline"),
         (
             "UPDATE lfp_lake.ducklake_metadata SET value = '/elsewhere/' WHERE key = 'data_path'",
             "has its files in /elsewhere",
@@ -221,7 +274,7 @@ def test_each_acquisition_verifies_the_catalog(
 
 def test_init_restores_the_fence(engine: Engine, lake: Lake, catalog: "psycopg.Connection") -> None:
     catalog.execute("DROP TRIGGER lfp_fence ON lfp_lake.ducklake_snapshot")
-    create_lake_tables(engine.settings)
+    create_catalog(engine.settings)
     names_of_session(lake)
 
 
@@ -246,45 +299,10 @@ def test_init_may_run_several_times_and_at_once(tmp_path: Path, catalog_url: Sec
     assert engine.ingest(land(engine, FILE), LOG).account.status == "merged"
 
 
-@pytest.mark.parametrize("place", ["lake", "lake/below", "."], ids=["same", "below", "above"])
-def test_a_second_catalog_at_a_place_is_refused(
-    engine: Engine, postgres: PostgresServer, place: str
-) -> None:
-    folder = engine.settings.data_dir
-    settings = Settings(
-        data_dir=folder,
-        catalog=SecretStr(postgres.create_database()),
-        lake=str((folder / place).resolve()),
-        raw=str(folder.parent / "raw-elsewhere"),
-        inbox=str(folder.parent / "inbox-elsewhere"),
-    )
-    for _ in range(2):
-        with pytest.raises(OperationRefusedError, match="belongs to the catalog at"):
-            create_lake_tables(settings)
-    names_of_session(engine.warehouse)
-
-
 def test_a_lake_around_the_raw_zone_is_refused(tmp_path: Path, catalog_url: SecretStr) -> None:
     settings = Settings(data_dir=tmp_path, catalog=catalog_url, lake=str(tmp_path))
     with pytest.raises(OperationRefusedError, match="is in the folder of the lake"):
-        create_lake_tables(settings)
-
-
-def test_an_older_copy_of_the_catalog_gives_the_database_another_id(
-    engine: Engine, lake: Lake, postgres: PostgresServer, caplog: pytest.LogCaptureFixture
-) -> None:
-    before = lake.cached_id()
-    copy = postgres.create_database(lake.url.get_secret_value().rpartition("/")[2])
-    older = replace(lake, url=SecretStr(copy))
-    with caplog.at_level(logging.WARNING):
-        names_of_session(older)
-        assert not caplog.text
-        assert older.cached_id() == before
-        engine.ingest(land(engine, FILE), LOG)
-        assert lake.cached_id() == before
-        names_of_session(older)
-    assert "has lost what was committed last" in caplog.text
-    assert older.cached_id() != before
+        create_catalog(settings)
 
 
 def test_an_unreachable_catalog_is_named_and_no_password_is_shown(tmp_path: Path) -> None:

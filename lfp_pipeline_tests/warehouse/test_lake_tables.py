@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -35,7 +36,6 @@ pytest.importorskip("duckdb_extension_ducklake")
 
 from lfp_pipeline.hosts.postgres import connect  # noqa: E402
 from lfp_pipeline.warehouse.lake import Lake  # noqa: E402
-from lfp_pipeline.warehouse.lake_catalog import GRANTS_FOR_READERS  # noqa: E402
 from lfp_pipeline.warehouse.lake_connection import (  # noqa: E402
     CONFIG,
     attach_lake,
@@ -45,6 +45,8 @@ from lfp_pipeline.warehouse.lake_connection import (  # noqa: E402
 from lfp_pipeline.warehouse.lake_maintenance import maintain_lake  # noqa: E402
 
 FILE = File("a.csv", 1, (("s1", "Ann", ""), ("s2", "Bob", "x"), ("s2", "Bob", "y"), ("bad",)))
+_DOCS = Path(__file__).parents[2] / "docs" / "cluster.md"
+
 OTHER = File("b.csv", 2, (("s1", "Ann", "new"), ("s3", "Cid", "")))
 
 # All columns of all tables, but for the folder and the times of work.
@@ -163,9 +165,10 @@ def test_a_role_with_the_grants_of_readers_reads_and_cannot_write(engine: Engine
     with closing(connect(url, "test")) as connection:
         role = f"reader_{url.get_secret_value()[-8:]}"
         connection.execute(f"CREATE ROLE {role} LOGIN")
-        for statement in GRANTS_FOR_READERS.format(role=role).split(";"):
-            if statement.strip():
-                connection.execute(statement)
+        grants = re.findall(r"^ {4}(GRANT .* TO) reader;$", _DOCS.read_text(), re.MULTILINE)
+        assert len(grants) == 2
+        for grant in grants:
+            connection.execute(f"{grant} {role}")
     reader_url = type(url)(url.get_secret_value().replace("lfp@", f"{role}@"))
     with open_tables(engine) as found:
         result = run_query(found, "SELECT sku FROM products ORDER BY sku")
