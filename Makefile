@@ -23,11 +23,10 @@ FIRST ?= 0
 CORE_TESTS := $(addprefix lfp_pipeline_tests/,test_settings.py test_definitions.py defs ingest warehouse \
   operations stories cli/test_commands.py dagster_support)
 
-CLUSTER_TESTS := $(addprefix lfp_pipeline_tests/,hosts test_containers.py cli/test_cluster.py \
-  dagster_support/test_worker_queue.py ingest/test_several_hosts.py operations/test_manifests.py \
-  operations/test_move_data.py raw_zone/test_bucket_store.py raw_zone/test_catalog_sidecars.py \
-  sources/test_bucket_inbox.py warehouse/test_lake.py warehouse/test_lake_kills.py \
-  warehouse/test_lake_tables.py) verification/hosts verification/histories/test_lake_histories.py
+# The tests that need a server, or a package of several hosts.
+CLUSTER_TESTS = verification/hosts $(shell grep -lrE --include='test_*.py' \
+  'importorskip|bucket_place|catalog_url|testing\.(cluster|lakes|postgres|redis|s3_server)' \
+  lfp_pipeline_tests verification/histories)
 
 VENV := .venv
 BENCH_VENV := .venv-bench

@@ -68,8 +68,9 @@ def _demonstrate(folder: Path, variables: Mapping[str, str], files: int, seed: i
         print(f"All are merged, {time.monotonic() - started:.0f} s after the first drop.\n")
         print("$ lfp cluster status", flush=True)
         this.lfp("cluster", "status")
-    print("\n$ lfp query ...", flush=True)
-    this.lfp("query", "FROM name_counts ORDER BY no_of_products DESC, name LIMIT 3")
+    sql = "FROM name_counts ORDER BY no_of_products DESC, name LIMIT 3"
+    print(f'\n$ lfp query "{sql}"', flush=True)
+    this.lfp("query", sql)
     print("\n$ lfp cluster export FOLDER: file mode, from the same raw zone", flush=True)
     return this.lfp("cluster", "export", str(folder / "file-mode"), check=False)
 

@@ -63,7 +63,15 @@ class RequestNotSentError(LandingError):
 
 
 class RawFileError(LfpError):
-    """A raw file is missing, or differs from what landed. Nothing was read from it."""
+    """The bytes of a delivery cannot be read, are gone, or differ from what landed.
+
+    Attributes:
+        is_lost: whether they are gone or differ.
+    """
+
+    def __init__(self, message: str, *, is_lost: bool = True) -> None:
+        super().__init__(message)
+        self.is_lost = is_lost
 
 
 class DeliveryRefusedError(LfpError):

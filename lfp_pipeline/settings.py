@@ -8,12 +8,13 @@ from typing import Any, Literal
 
 import pydantic_settings
 from pydantic import AliasChoices, Field, ValidationError, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from lfp_pipeline.common.project_folder import PROJECT_FILE, project_root
+from lfp_pipeline.common.project_folder import project_root
 from lfp_pipeline.common.setting_names import (
     ENV_PREFIX,
-    SETTINGS_FILE_VARIABLE,
+    NEEDS_CATALOG,
     explain,
     unknown_variables,
 )
@@ -31,7 +32,7 @@ from lfp_pipeline.common.setting_types import (
     SecretUrl,
     Tokens,
 )
-from lfp_pipeline.common.settings_file import SettingsFile
+from lfp_pipeline.common.settings_file import SettingsFile, settings_file
 from lfp_pipeline.errors import SettingsError
 
 
@@ -220,9 +221,13 @@ class Settings(BaseSettings):
     def _require_catalog(cls, value: object, info: ValidationInfo) -> object:
         is_for_hosts = info.field_name in {"lake", "broker"} or str(value).startswith(BUCKET)
         if value is not None and is_for_hosts and info.data.get("catalog", "invalid") is None:
-            msg = f"only with {ENV_PREFIX}CATALOG, which is not set"
-            raise ValueError(msg)
+            raise PydanticCustomError(NEEDS_CATALOG, "only with LFP_CATALOG, which is not set")
         return value
+
+    @property
+    def ui_command(self) -> str:
+        """The command that starts the UI and the sensors."""
+        return "lfp dev" if self.catalog is None else "lfp cluster head"
 
     @property
     def inbox_place(self) -> str:
@@ -312,16 +317,8 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Return the sources, the first of which wins: arguments, environment, file."""
         del dotenv_settings, file_secret_settings
-        file = SettingsFile(settings_cls, toml_file=_settings_file(os.environ))
+        file = SettingsFile(settings_cls, toml_file=settings_file(os.environ))
         return init_settings, env_settings, file
-
-
-def _settings_file(environ: Mapping[str, str]) -> Path:
-    named = environ.get(SETTINGS_FILE_VARIABLE)
-    if named and not Path(named).is_file():
-        msg = f"{SETTINGS_FILE_VARIABLE}={named}: there is no such file."
-        raise SettingsError(msg)
-    return Path(named) if named else project_root() / PROJECT_FILE
 
 
 def load_settings() -> Settings:
@@ -335,9 +332,11 @@ def load_settings() -> Settings:
     try:
         settings = Settings()
     except ValidationError as error:
-        problems += [explain(problem, fields) for problem in error.errors()]
+        problems += explain(error, fields)
+    except FileNotFoundError as error:  # A variable names the settings file.
+        problems.append(str(error))
     except (TOMLDecodeError, UnicodeDecodeError) as error:
-        problems.append(f"{_settings_file(os.environ)} is not TOML: {error}")
+        problems.append(f"{settings_file(os.environ)} is not TOML: {error}")
     except pydantic_settings.SettingsError:  # Its text has neither value nor reason.
         name = f"{ENV_PREFIX}COLUMN_ALIASES"
         value = os.environ.get(name)

@@ -305,12 +305,14 @@ def test_several_hosts_are_settings_alone(monkeypatch: pytest.MonkeyPatch, tmp_p
         ("LFP_CATALOG", "postgresql://lfp:a@s3cret@db/lfp", "percent-encoded"),
         ("LFP_CATALOG", "postgresql://lfp@db/lfp?sslpassword=s3cret", "without sslpassword"),
         ("LFP_BROKER", "redis://:1/s3cret@db/0", "percent-encoded"),
-        ("LFP_LAKE", "s3://my-bucket/lake", "only with LFP_CATALOG"),
-        ("LFP_RAW", "s3://my-bucket/raw", "only with LFP_CATALOG"),
-        ("LFP_BROKER", "redis://:s3cret@db/0", "only with LFP_CATALOG"),
+        ("LFP_LAKE", "s3://my-bucket/lake", "LFP_CATALOG is not set"),
+        ("LFP_RAW", "s3://my-bucket/raw", "LFP_CATALOG is not set"),
+        ("LFP_BROKER", "redis://:s3cret@db/0", "LFP_CATALOG is not set"),
         ("LFP_BROKER", "amqp://:s3cret@db/0", "redis://user@host/name"),
         ("LFP_INBOX", "s3://B", "s3://bucket/prefix"),
         ("LFP_INBOX", "gs://bucket", "s3://bucket/prefix"),
+        ("LFP_INBOX", "gs:bucket", "s3://bucket/prefix"),
+        ("LFP_INBOX", "s3:/bucket/inbox", "s3://bucket/prefix"),
     ],
 )
 def test_wrong_settings_of_several_hosts_are_explained(
@@ -321,3 +323,19 @@ def test_wrong_settings_of_several_hosts_are_explained(
     assert variable in message
     assert reason in message
     assert "s3cret" not in message
+
+
+def test_the_command_of_the_page_follows_from_the_mode(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings().ui_command == "lfp dev"
+    monkeypatch.setenv("LFP_CATALOG", "postgresql://lfp@db.example/lfp")
+    assert load_settings().ui_command == "lfp cluster head"
+
+
+def test_a_missing_catalog_is_named_once_and_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LAKE", "RAW", "INBOX"):
+        monkeypatch.setenv(f"LFP_{name}", f"s3://my-bucket/{name.lower()}")
+    monkeypatch.setenv("LFP_THREADS", "none")
+    first, second = refusal().removeprefix("Wrong settings:\n").strip().split("\n")
+    assert first.startswith("LFP_CATALOG is not set")
+    assert first.endswith("LFP_LAKE, LFP_RAW, LFP_INBOX.")
+    assert second.strip().startswith("LFP_THREADS")

@@ -5,6 +5,7 @@ import pwd
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from uuid import uuid4
@@ -63,6 +64,12 @@ class PostgresServer:
         """Stop the server; `immediate` is like a crash, `fast` ends it in order."""
         self._run("pg_ctl", "-D", str(self._data), "-m", mode, "-w", "stop")
 
+    def require_password(self, user: str) -> None:
+        """Refuse a user without a password from now on, or soon; the others need none."""
+        rules = self._data / "pg_hba.conf"
+        rules.write_text(f"host all {user} all scram-sha-256\n{rules.read_text()}")
+        self._run("pg_ctl", "-D", str(self._data), "reload")
+
     def url(self, database: str = "postgres") -> str:
         """Return the URL of a database."""
         return f"postgresql://lfp@127.0.0.1:{self.port}/{database}"
@@ -102,20 +109,31 @@ class PostgresServer:
         assert done.returncode == 0, f"{' '.join(command)}: {done.stdout}{done.stderr}"
 
 
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[PostgresServer]:
-    """Return a running server; it is stopped and removed after the last test."""
-    if why := missing():
-        pytest.skip(why)
-    # The server's user cannot enter the folders that pytest makes.
-    with TemporaryDirectory(prefix="lfp-postgres-", ignore_cleanup_errors=True) as folder:
-        server = PostgresServer(Path(folder))
+@contextmanager
+def running_server(folder: Path | None = None) -> Iterator[PostgresServer]:
+    """Run a new server for the block; then stop and remove it.
+
+    Args:
+        folder: where its data is, which its user must be able to enter. The folders that pytest
+            makes are not such; default: the folder for temporary files.
+    """
+    with TemporaryDirectory(prefix="lfp-postgres-", dir=folder, ignore_cleanup_errors=True) as data:
+        server = PostgresServer(Path(data))
         server.create()
         server.start()
         try:
             yield server
         finally:
             server.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """Return a server that runs until the last test has ended."""
+    if why := missing():
+        pytest.skip(why)
+    with running_server() as server:
+        yield server
 
 
 @pytest.fixture

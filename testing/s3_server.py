@@ -14,7 +14,13 @@ SLOW_SECONDS = 0.3
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
 Fault = Callable[[Environ], str | None]
-"""Returns the fault of a request: the status of an error, `lost`, `slow`, `truncated`; or None."""
+"""Returns the fault of a request, or None.
+
+It is `lost`, `slow`, `truncated`, `page` (of another program), or the status of an error, with or
+without a code: `404 NoSuchUpload`.
+"""
+
+_PAGE = b"<html><p>Down for maintenance</p></html>"
 
 
 class ObjectStore:
@@ -37,6 +43,10 @@ class ObjectStore:
         fault = self.fault(environ)
         if fault == "slow":
             time.sleep(self.slow_seconds)
+        elif fault == "page":
+            environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+            start_response("200 OK", [("Content-Length", str(len(_PAGE)))])
+            return [] if environ["REQUEST_METHOD"] == "HEAD" else [_PAGE]
         elif fault not in {None, "lost", "truncated"}:
             environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
             return _error(start_response, f"{fault} FAULT")
@@ -115,8 +125,10 @@ class S3Server:
 
 
 def _error(start_response: StartResponse, status: str) -> list[bytes]:
-    start_response(status, [("Content-Length", "0")])
-    return []
+    code = status.split(" ")[1]
+    body = b"" if code == "FAULT" else f"<Error><Code>{code}</Code></Error>".encode()
+    start_response(status, [("Content-Length", str(len(body)))])
+    return [body]
 
 
 def _ignore(*_: object) -> None: ...

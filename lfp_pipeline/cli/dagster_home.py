@@ -32,6 +32,7 @@ _PLACE_OF_DATA = "LFP_SETTINGS_FILE", "LFP_DATA_DIR"
 
 _CONFIG = "dagster.yaml"
 _CONFIG_OF_HOSTS = "dagster-cluster.yaml"
+_LAUNCHER_OF_WORKERS = "WorkerRunLauncher"
 _MARKER = "prepared"
 """Holds the digest of the template that the home was prepared with."""
 
@@ -185,6 +186,20 @@ def is_customized(home: Path) -> bool:
     if marker.exists():
         ours.add(marker.read_text())
     return config.exists() and _digest(config) not in ours
+
+
+def needs_broker(home: Path) -> bool:
+    """Return whether the workers execute the runs, by the run launcher of a home's configuration.
+
+    Raises:
+        SettingsError: the configuration cannot be read.
+    """
+    import yaml
+
+    with _usable(home):
+        config = home / _CONFIG if is_customized(home) else _template()
+        launcher = (yaml.safe_load(config.read_text()) or {}).get("run_launcher") or {}
+        return bool(launcher.get("class") == _LAUNCHER_OF_WORKERS)
 
 
 def _is_of_user(config: Path) -> bool:

@@ -3,7 +3,7 @@
 import click
 
 from lfp_pipeline.cli.operate import engine_of_project
-from lfp_pipeline.cli.output import FAILED, examples, say
+from lfp_pipeline.cli.output import FAILED, UsageProblem, examples, say
 from lfp_pipeline.cli.sample import rows_option, seed_option
 
 
@@ -16,6 +16,12 @@ def command(*, rows: int, seed: int) -> None:
     Other files of the inbox are left alone. If the file is ingested already, only the tables are
     shown.
     """
+    from lfp_pipeline.common.setting_types import BUCKET
+    from lfp_pipeline.settings import load_settings
+
+    if load_settings().inbox_place.startswith(BUCKET):
+        msg = "The inbox is in a bucket: put a file there that `lfp sample --out FILE` makes."
+        raise UsageProblem(msg)
     say(f"Making a sample of {rows:,} products")
     from lfp_pipeline.cli.demo_tables import print_tables
     from lfp_pipeline.cli.ingest_results import exit_with

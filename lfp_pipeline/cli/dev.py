@@ -50,7 +50,7 @@ def command(port: int, host: str) -> None:
 def serve(port: int, host: str) -> None:
     """Start the Dagster UI and daemon, and wait for their end; with a catalog, as the only head."""
     from lfp_pipeline.cli.check import problems_of_settings
-    from lfp_pipeline.cli.dagster_home import dagster_home, is_customized, prepared_home
+    from lfp_pipeline.cli.dagster_home import dagster_home, needs_broker, prepared_home
     from lfp_pipeline.cli.membership import member, require_servers
     from lfp_pipeline.cli.output import BUSY, FAILED, say
     from lfp_pipeline.settings import load_settings
@@ -59,15 +59,16 @@ def serve(port: int, host: str) -> None:
         say("\n".join(problems))
         raise SystemExit(FAILED)
     settings = load_settings()
+    name = settings.ui_command
     if settings.catalog is not None:
-        require_servers(settings, broker=not is_customized(dagster_home()))
+        require_servers(settings, broker=needs_broker(dagster_home()))
     home = prepared_home()
     with ExitStack() as stack:
         lock, other = stack.enter_context(_only_one(home / "dev.lock"))
         if lock is None:
-            say(f"Another `lfp dev` uses the Dagster home {home}. End it first: kill {other}")
+            say(f"Another `{name}` uses the Dagster home {home}. End it first: kill {other}")
             raise SystemExit(BUSY)
-        if problem := _problem_of_port(host, port):
+        if problem := _problem_of_port(host, port, name):
             say(problem)
             raise SystemExit(FAILED)
         lost = stack.enter_context(member(settings, "head")) if settings.catalog else Event()
@@ -82,7 +83,7 @@ def serve(port: int, host: str) -> None:
         raise SystemExit(FAILED)
 
 
-def _problem_of_port(host: str, port: int) -> str | None:
+def _problem_of_port(host: str, port: int, command: str) -> str | None:
     """Return why no server can listen there, as text for people; None: one can."""
     try:
         (family, kind, _, _, address), *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -95,7 +96,7 @@ def _problem_of_port(host: str, port: int) -> str | None:
             return f"--host {host} --port {port}: {getattr(error, 'strerror', None) or error}"
         other = port + 1 if port < _LARGEST_PORT else port - 1
         with_make = "MAKELEVEL" in os.environ
-        another = f"make dev PORT={other}" if with_make else f"lfp dev --port {other}"
+        another = f"make dev PORT={other}" if with_make else f"{command} --port {other}"
         return f"Port {port} is in use. Another one: {another}"
     return None
 
@@ -210,6 +211,6 @@ def _announce(url: str, child: subprocess.Popen[bytes]) -> None:
     opener = build_opener(ProxyHandler({}))
     while child.poll() is None:
         with suppress(OSError, HTTPException), opener.open(f"{url}/server_info", timeout=5):
-            say(f"The Dagster UI is at {url}. Below is what runs say; Ctrl-C ends it.")
+            say(f"The Dagster UI is at {url}. The messages of runs follow; Ctrl-C ends it.")
             return
         time.sleep(_POLL_SECONDS)

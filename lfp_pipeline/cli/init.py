@@ -51,7 +51,8 @@ def command(folder: Path, systemd: bool) -> None:
         made |= _write_new(service_files(settings))
     for path, is_new in made.items():
         say(f"{'Created' if is_new else 'Kept'} {path}")
-    say(f"Drop files into {settings.inbox_place}. Next: lfp demo, or lfp dev")
+    then = "lfp demo, or lfp dev" if settings.catalog is None else "lfp cluster init"
+    say(f"Drop files into {settings.inbox_place}. Next: {then}")
 
 
 def _write_new(files: Mapping[str, str]) -> dict[str, bool]:

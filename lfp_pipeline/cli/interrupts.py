@@ -110,7 +110,9 @@ def end_at_once(instance: "DagsterInstance", run_id: str) -> None:
 
 def failed_message(run_id: str) -> str:
     """Return where to look for the reason of a failed run."""
-    return f"Run {run_id} failed; the UI has its log (lfp dev)."
+    from lfp_pipeline.settings import load_settings
+
+    return f"Run {run_id} failed; the UI has its log ({load_settings().ui_command})."
 
 
 def interrupted_message() -> str:

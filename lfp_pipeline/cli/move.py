@@ -17,9 +17,10 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
     help="A copy of the folder's database, by `lfp export --format duckdb`, if DuckDB 2 made that.",
 )
 def import_command(folder: Path, database: Path | None) -> None:
-    """Build the lake from a data FOLDER, and compare all tables with its database.
+    """Build the lake from a data FOLDER.
 
-    The folder stays as it is. Repeating an import that failed completes it.
+    All tables are compared with the database of the folder, which stays as it is. Repeating an
+    import that failed completes it.
     """
     say(f"Importing {folder}")
     from lfp_pipeline.cli.messages import message_log
@@ -36,7 +37,10 @@ def import_command(folder: Path, database: Path | None) -> None:
 @click.command("export", epilog=examples("lfp cluster export /srv/new/data"))
 @click.argument("folder", type=_FOLDER)
 def export_command(folder: Path) -> None:
-    """Build a data FOLDER with a database in a file, and compare all tables with the lake."""
+    """Build a data FOLDER from the lake.
+
+    It has a database in a file. All tables are compared with the lake.
+    """
     say(f"Exporting to {folder}")
     from lfp_pipeline.cli.messages import message_log
     from lfp_pipeline.cli.operate import engine_of_project

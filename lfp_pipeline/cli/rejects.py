@@ -22,8 +22,8 @@ read. Delete the rows that you do not fix: they would be rejected again, and a f
 name. Once it is merged, these rows leave the list.
 
 A dropped file is newer than all earlier deliveries. If a newer file has changed the same skus \
-since, give the dropped file the time of the delivery that it corrects, which is in its name, as \
-by: touch -d {time}Z FILE
+since, give the file the time of the delivery that it corrects, which is in its name, and do not \
+drop it: touch -d {time}Z FILE; lfp ingest FILE
 """
 _FORMULAS = """
 {values} began with one of = + - @. An apostrophe stands before each, so that no spreadsheet reads \
@@ -79,6 +79,7 @@ def _data(file: "RejectsFile") -> dict[str, Any]:
 
 
 def _print(exported: Sequence["RejectsFile"], settings: "Settings") -> None:
+    from lfp_pipeline.common.setting_types import BUCKET
     from lfp_pipeline.common.text import lfp_command, pluralize, printable
     from lfp_pipeline.model.delivery import labels, parse_stamp
     from lfp_pipeline.model.partition_key import typed_name
@@ -102,10 +103,11 @@ def _print(exported: Sequence["RejectsFile"], settings: "Settings") -> None:
         click.echo(fit(f"    {' '.join(notes)}", indent=0))
         if file.needs_attention:
             click.echo(f"        {lfp_command('dismiss', typed[file.delivery_id])}")
+    inbox = settings.inbox_place
     advice = _ADVICE.format(
         columns=", ".join(PRODUCT_COLUMNS),
         share=settings.max_reject_share,
-        inbox=os.path.relpath(settings.inbox_dir),
+        inbox=inbox if inbox.startswith(BUCKET) else os.path.relpath(inbox),
         time=parse_stamp(exported[0].delivery_id.split("#")[1]).isoformat(timespec="microseconds"),
     )
     if escaped := sum(file.escaped for file in exported):

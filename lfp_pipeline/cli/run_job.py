@@ -87,8 +87,32 @@ def run_job(
         verbose: print all events of the run, and not only its messages.
         listener: called with what the run announces, in any thread.
         messages: prints the messages of the run.
+
+    Raises:
+        CatalogUnreachableError: the database of the catalog does not answer.
     """
-    messages = messages or MessageHandler()
+    try:
+        return _run_job(name, ops, verbose, listener, messages or MessageHandler())
+    except Exception:
+        _require_catalog()  # The classes and texts of Dagster's errors do not name it.
+        raise
+
+
+def _require_catalog() -> None:
+    from lfp_pipeline.hosts.postgres import connect
+    from lfp_pipeline.settings import load_settings
+
+    if catalog := load_settings().catalog:
+        connect(catalog, "lfp").close()
+
+
+def _run_job(
+    name: str,
+    ops: Mapping[str, Any] | None,
+    verbose: bool,
+    listener: Callable[[object], None] | None,
+    messages: MessageHandler,
+) -> JobRun:
     with warnings.catch_warnings(), ExitStack() as stack:
         warnings.simplefilter("ignore")  # Dagster warns about its own future.
         from dagster import DagsterInstance

@@ -1,4 +1,4 @@
-"""The service files for systemd: one service for the daemon, one for the UI."""
+"""The service files for systemd: of the daemon and the UI, or of a head and a worker."""
 
 import getpass
 import os
@@ -15,6 +15,7 @@ from lfp_pipeline.common.setting_names import (
     accepted_names,
     secret_names,
 )
+from lfp_pipeline.common.setting_types import BUCKET
 from lfp_pipeline.errors import SettingsError
 from lfp_pipeline.settings import Settings
 
@@ -42,14 +43,17 @@ def service_files(settings: Settings) -> dict[str, str]:
         raise SettingsError(msg)
     writable = dict.fromkeys([project_root(), settings.data_dir, dagster_home()])
     variables = {"DAGSTER_HOME": str(dagster_home())} | _variables(settings, os.environ)
+    services = _SERVICES if settings.catalog is None else _SERVICES_OF_HOSTS
+    joined = [f"{name}.service" for name in services if services is _SERVICES]
     common = {
         "project": str(project_root()).replace("%", "%%"),  # Not a quoted word.
         "user": getpass.getuser() if os.geteuid() else "lfp",
         "environment": " ".join(_quoted(f"{name}={text}") for name, text in variables.items()),
         "python": _quoted(sys.executable),
         "writable": " ".join(_quoted(str(path)) for path in writable),
+        "joined": " ".join(joined),
+        "capabilities": "" if settings.inbox_place.startswith(BUCKET) else "CAP_LEASE",
     }
-    services = _SERVICES if settings.catalog is None else _SERVICES_OF_HOSTS
     return {
         f"systemd/{name}.service": _filled_in(
             common | {"description": description, "command": command}

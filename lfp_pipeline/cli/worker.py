@@ -113,6 +113,7 @@ class _Worker:
     def start(self) -> None:
         """Start the process."""
         from lfp_pipeline.common.project_folder import project_root
+        from lfp_pipeline.hosts.liveness import WORKER_VARIABLE
 
         self._started = time.monotonic()
         self._process = subprocess.Popen(  # noqa: S603 (ours)
@@ -123,7 +124,12 @@ class _Worker:
                 *("--loglevel", "WARNING", "--without-gossip", "--without-mingle"),
             ],
             cwd=project_root(),
-            env={**os.environ, "PYTHONWARNINGS": "ignore", "_LFP_WORKER": str(os.getpid())},
+            env={
+                **os.environ,
+                "PYTHONWARNINGS": "ignore",
+                "_LFP_WORKER": str(os.getpid()),
+                WORKER_VARIABLE: self._name,
+            },
             stdin=subprocess.DEVNULL,
             start_new_session=True,
         )

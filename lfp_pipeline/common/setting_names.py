@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Mapping
 from typing import Any, get_args
 
-from pydantic import AliasChoices
+from pydantic import AliasChoices, ValidationError
 from pydantic.fields import FieldInfo
 
 from lfp_pipeline.common.setting_types import BrokerUrl, CatalogUrl, SecretUrl
@@ -12,6 +12,9 @@ from lfp_pipeline.common.text import field_and_reason
 
 ENV_PREFIX = "LFP_"
 SETTINGS_FILE_VARIABLE = "LFP_SETTINGS_FILE"
+
+NEEDS_CATALOG = "needs_catalog"
+"""The type of the error of a setting that works only with a catalog."""
 
 _SECRET = {BrokerUrl, CatalogUrl, SecretUrl}
 
@@ -44,7 +47,21 @@ def secret_names(fields: Fields) -> set[str]:
     return {name for name, field in fields.items() if _SECRET & set(get_args(field.annotation))}
 
 
-def explain(problem: Any, fields: Fields) -> str:  # noqa: ANN401 (pydantic exports no type)
+def explain(error: ValidationError, fields: Fields) -> list[str]:
+    """Return all problems of an error, each with the setting's name and value.
+
+    The settings that need another one, which is missing, are one problem, and the first.
+    """
+    problems = error.errors()
+    needing = [problem for problem in problems if problem["type"] == NEEDS_CATALOG]
+    others = [_explain(problem, fields) for problem in problems if problem not in needing]
+    if not needing:
+        return others
+    names = ", ".join(f"{ENV_PREFIX}{str(problem['loc'][0]).upper()}" for problem in needing)
+    return [f"{ENV_PREFIX}CATALOG is not set, without which there is no {names}.", *others]
+
+
+def _explain(problem: Any, fields: Fields) -> str:  # noqa: ANN401 (pydantic exports no type)
     """Return a problem that pydantic has with a setting, with the setting's name and value."""
     path, reason = field_and_reason(problem)
     field, dot, inner = path.partition(".")

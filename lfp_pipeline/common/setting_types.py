@@ -24,6 +24,7 @@ Network = IPv4Network | IPv6Network
 
 _HOST_NAME = re.compile(r"(?!.*\.\d*$)[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 _NOT_ENCODED = re.compile(r"%(?![0-9A-Fa-f]{2})|[\s\x00-\x1f]")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 _BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 BUCKET = "s3://"
@@ -115,7 +116,7 @@ def _place(value: str) -> str:
             msg = "a URL such as s3://bucket/prefix"
             raise ValueError(msg)
         return f"{BUCKET}{bucket}/{prefix}".rstrip("/")
-    if "://" in value:
+    if _SCHEME.match(value):
         msg = "a folder, or a URL such as s3://bucket/prefix"
         raise ValueError(msg)
     return str(_folder(Path(value)))

@@ -11,6 +11,7 @@ each of its processes does, with its first run, and then executes many runs.
 import logging
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,13 +20,14 @@ from typing import Any
 import dagster as dg
 from celery import Celery
 from celery.platforms import set_pdeathsig
-from celery.signals import worker_init
+from celery.signals import setup_logging, worker_init
 from dagster._cli.api import _execute_run_command_body
 from dagster._grpc.types import ExecuteRunArgs
 from dagster._serdes import unpack_value
 from dagster_celery.config import TASK_EXECUTE_JOB_NAME
 from dagster_celery.make_app import make_app
 
+from lfp_pipeline.common.text import printable
 from lfp_pipeline.hosts.broker import broker_url
 from lfp_pipeline.hosts.liveness import Kind, MarkTakenError, liveness_of
 from lfp_pipeline.settings import Settings, load_settings
@@ -78,6 +80,25 @@ def celery_app(settings: Settings) -> Celery:
 app = celery_app(load_settings())
 
 
+class _Lines(logging.Formatter):
+    """A line for each message; an outage of Redis would else give a traceback for each attempt."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = f"{self.formatTime(record)} {record.levelname} {record.getMessage().strip()}"
+        if record.exc_info and record.levelno >= logging.CRITICAL:
+            line += f"\n{self.formatException(record.exc_info)}"
+        return line
+
+
+@setup_logging.connect
+def _set_up_logging(**_: object) -> None:
+    """Print warnings of Celery and of this module; Dagster prints what runs log."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Lines())
+    for name in ("celery", "kombu", __name__):
+        logging.getLogger(name).addHandler(handler)
+
+
 @worker_init.connect
 def _end_with_parent(**_: object) -> None:
     """Let the kernel end this worker in order if `lfp worker` is killed."""
@@ -103,7 +124,11 @@ def execute_job(execute_job_args_packed: Any) -> None:  # noqa: ANN401 (of the l
                 liveness_of(load_settings()).hold(Kind.RUN, run_id, mark_text(run)),
                 _interrupted_once_it_has_ended(instance, run_id),
             ):
-                _execute_run_command_body(run_id, instance, _discard, set_exit_code_on_failure=True)
+                begun = f"Run {run_id[:8]}: {printable(mark_text(run))}"
+                print(begun, file=sys.stderr, flush=True)  # noqa: T201 (the log of the worker)
+                _execute_run_command_body(
+                    run_id, instance, _discard, set_exit_code_on_failure=False
+                )
         except MarkTakenError:
             _LOG.warning("Run %s has begun elsewhere; its second message is ignored.", run_id)
 

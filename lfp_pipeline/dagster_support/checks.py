@@ -143,7 +143,7 @@ def _delivery_times(connection: duckdb.DuckDBPyConnection, engine: Engine) -> dg
 
 
 def _time_warnings(connection: duckdb.DuckDBPyConnection, engine: Engine) -> Iterator[str]:
-    zone, inbox = engine.raw_zone, engine.settings.inbox_dir
+    zone, inbox = engine.raw_zone, engine.settings.inbox_place
     for delivery_id in zone.index.dated_ahead()[:_SHOWN]:
         with suppress(LandingError):  # Its record cannot be read.
             delivery = zone.find(delivery_id)

@@ -11,12 +11,10 @@ import dagster as dg
 from lfp_pipeline.common.text import preview, printable, shortened
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.hosts.liveness import Kind, Mark
+from lfp_pipeline.hosts.members import LOST_SHOWN_SECONDS
 
 _CLAIMED_WITHIN_SECONDS = 30 * 86_400
 """A mark that no instance claims for longer belongs to a deleted instance, and is removed."""
-
-_SHOWN_SECONDS = 3_600
-"""A host that is lost for longer is no longer shown: its container has another name by now."""
 
 _RUNS_LOOKED_AT = 10
 
@@ -102,8 +100,9 @@ def run_key_after(name: str, runs: Sequence[dg.RunRecord]) -> str:
 
 
 def mark_text(run: dg.DagsterRun) -> str:
-    """Return the text of the mark of a run: its job, and its partition if it has one."""
-    return f"{run.job_name} {run.tags.get(PARTITION_TAG, '')}".strip()
+    """Return the text of the mark of a run: its job, and its partition or files if it has any."""
+    files = run.tags.get(PARTITION_TAG) or run.tags.get(FILES_TAG, "")
+    return f"{run.job_name} {files}".strip()
 
 
 def fail_dead_runs(engine: Engine, instance: dg.DagsterInstance, log: logging.Logger) -> None:
@@ -119,7 +118,9 @@ def fail_dead_runs(engine: Engine, instance: dg.DagsterInstance, log: logging.Lo
 
     if engine.settings.catalog is not None:
         engine.liveness.expect(Kind.RUN, _runs_with_a_process(instance))
-        for _ in engine.liveness.claim_dead(Kind.HOST, lambda mark: mark.seconds > _SHOWN_SECONDS):
+        for _ in engine.liveness.claim_dead(
+            Kind.HOST, lambda mark: mark.seconds > LOST_SHOWN_SECONDS
+        ):
             pass  # Claiming removes the mark.
     for mark in engine.liveness.claim_dead(Kind.RUN, wanted=is_ours):
         run = instance.get_run_by_id(mark.name)

@@ -1,4 +1,4 @@
-"""The schedules. The one for the lake is on, and the other one off, until it is switched on."""
+"""The schedules: the lake is maintained each night; checks wait until theirs is switched on."""
 
 import dagster as dg
 

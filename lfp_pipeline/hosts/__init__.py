@@ -1,1 +1,1 @@
-"""What several hosts share: the connection to the catalog's database."""
+"""What several hosts need beside the warehouse: PostgreSQL, buckets, the broker, and marks."""

@@ -1,43 +1,32 @@
-"""Objects in an S3 bucket, below a prefix.
+"""Objects in an S3 bucket, below a prefix."""
 
-A request is repeated after an error that may pass: a lost connection, a time-out, or a server that
-answers 500, 503 or too little. The client finds credentials, region and endpoint in the AWS_...
-variables of its environment, or in the files of AWS.
-"""
-
-import os
 import time
 from base64 import b64encode
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
-from functools import lru_cache
 from hashlib import md5
 from typing import Any, BinaryIO, NamedTuple
 
 from lfp_pipeline.common.clock import utc_from_zone
 from lfp_pipeline.common.setting_types import BUCKET
-from lfp_pipeline.errors import BucketUnreachableError, SettingsError
+from lfp_pipeline.errors import BucketUnreachableError
+from lfp_pipeline.hosts import bucket_client
+from lfp_pipeline.hosts.bucket_client import client, client_error, code_of, reason
 
 CHUNK_BYTES = 1 << 20
 
-_ATTEMPTS = 6
 _PAUSE_SECONDS = 0.5
-_CONNECT_SECONDS = 10
-_READ_SECONDS = 60
 _PART_BYTES = 16 * 2**20
 _MAX_PARTS = 9_000
 
 _ABSENT = frozenset({"404", "NoSuchKey", "NotFound"})
 _CREATED_MEANWHILE = "BucketAlreadyOwnedByYou"
 _UNMET = frozenset({"412", "PreconditionFailed"})
-_CONFLICT = frozenset({"409", "ConditionalRequestConflict", "OperationAborted"})
+_NO_UPLOAD = "NoSuchUpload"
+_CONFLICT = frozenset({"409", "ConditionalRequestConflict", "OperationAborted", _NO_UPLOAD})
 _DENIED = frozenset(
     {"401", "403", "AccessDenied", "Forbidden", "InvalidAccessKeyId", "SignatureDoesNotMatch"}
-)
-_VARIABLES = (
-    *("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_PROFILE"),
-    *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
 )
 _CREDENTIALS = (
     "Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION, and what that key may do."
@@ -80,29 +69,33 @@ class Bucket:
         """Return the URL of an object, for messages."""
         return f"{BUCKET}{self._bucket}/{self._prefix}{name}"
 
-    def exists(self) -> bool:
-        """Return whether the server has the bucket."""
-        with self._translating("found"):
+    def exists(self, *, is_quick: bool = False) -> bool:
+        """Return whether the server has the bucket.
+
+        Args:
+            is_quick: ask once, and wait for seconds only.
+        """
+        with self._translating("reached"):
             try:
-                _client().head_bucket(Bucket=self._bucket)
-            except _client_error() as error:
-                if _code_of(error) in _ABSENT:
+                client(is_quick=is_quick).head_bucket(Bucket=self._bucket)
+            except client_error() as error:
+                if code_of(error) in _ABSENT:
                     return False
                 raise
             return True
 
     def create(self) -> None:
         """Create the bucket, unless another process has just done so."""
-        region = _client().meta.region_name
+        region = client().meta.region_name
         # The default region refuses its own name here.
         where = {"CreateBucketConfiguration": {"LocationConstraint": region}}
         with self._translating("created"):
             try:
-                _client().create_bucket(
+                client().create_bucket(
                     Bucket=self._bucket, **({} if region == _DEFAULT_REGION else where)
                 )
-            except _client_error() as error:
-                if _code_of(error) != _CREATED_MEANWHILE:
+            except client_error() as error:
+                if code_of(error) != _CREATED_MEANWHILE:
                     raise
 
     def objects(self, below: str = "") -> Iterator[BucketObject]:
@@ -112,9 +105,10 @@ class Bucket:
         """
         with self._translating("listed", below):
             pages = (
-                _client().get_paginator("list_objects_v2").paginate(**self._named(below, "Prefix"))
+                client().get_paginator("list_objects_v2").paginate(**self._named(below, "Prefix"))
             )
             for page in pages:
+                _ = page["Name"]  # Another program may answer, such as a proxy, with no listing.
                 for found in page.get("Contents", ()):
                     name = found["Key"].removeprefix(self._prefix)
                     modified = utc_from_zone(found["LastModified"])
@@ -124,9 +118,9 @@ class Bucket:
         """Return what the server says about an object; None: there is none."""
         with self._translating("read", name):
             try:
-                found = _client().head_object(**self._named(name))
-            except _client_error() as error:
-                if _code_of(error) in _ABSENT:
+                found = client().head_object(**self._named(name))
+            except client_error() as error:
+                if code_of(error) in _ABSENT:
                     return None
                 raise
             modified, digest = utc_from_zone(found["LastModified"]), found["Metadata"].get(_SHA256)
@@ -136,9 +130,9 @@ class Bucket:
         """Return the bytes of a small object, by one request; None: there is none."""
         with self._translating("read", name):
             try:
-                answer = _client().get_object(**self._named(name))
-            except _client_error() as error:
-                if _code_of(error) in _ABSENT:
+                answer = client().get_object(**self._named(name))
+            except client_error() as error:
+                if code_of(error) in _ABSENT:
                     return None
                 raise
             with answer["Body"] as body:
@@ -155,10 +149,7 @@ class Bucket:
         offset, failures = 0, 0
         size = found.size_bytes if limit is None else min(limit, found.size_bytes)
         while offset < size:
-            begun, failure = (
-                offset,
-                BucketUnreachableError(self._cut_off(found.name), permanent=False),
-            )
+            begun, failure = offset, self._unreadable(found, "the server's answer ends too early")
             try:
                 for chunk in self._answer(found, offset, size):
                     offset += len(chunk)
@@ -167,51 +158,74 @@ class Bucket:
                 failure = error
             if offset < size:
                 failures = 1 if offset > begun else failures + 1
-                if failure.permanent or failures == _ATTEMPTS:
+                if failure.permanent or failures == bucket_client.ATTEMPTS:
                     raise failure
                 time.sleep(_PAUSE_SECONDS * 2**failures)
+        if offset > size:
+            raise self._unreadable(found, "the server's answer has too many bytes")
 
-    def _cut_off(self, name: str) -> str:
-        return f"{self.url(name)} could not be read: the server's answer ends too early."
+    def _unreadable(self, found: BucketObject, why: str) -> BucketUnreachableError:
+        return BucketUnreachableError(f"{self.url(found.name)} could not be read: {why}.")
 
     def _answer(self, found: BucketObject, offset: int, size: int) -> Iterator[bytes]:
         """Yield the bytes of one answer, which may end too early."""
         with self._translating("read", found.name):
             try:
-                answer = _client().get_object(
+                answer = client().get_object(
                     **self._named(found.name),
                     IfMatch=found.etag,
                     Range=f"bytes={offset}-{size - 1}",
                 )
-            except _client_error() as error:
-                if _code_of(error) in _ABSENT | _UNMET:
+            except client_error() as error:
+                if code_of(error) in _ABSENT | _UNMET:
                     raise FileNotFoundError(self.url(found.name)) from None
                 raise
             with answer["Body"] as body:
+                part = answer.get("ContentRange", "")
+                begins = part.startswith(f"bytes {offset}-")
+                if not (begins and part.endswith(f"/{found.size_bytes}")):
+                    why = "the answer is not the requested `Range`. Check the server, and any proxy"
+                    raise self._unreadable(found, why)
                 yield from iter(lambda: body.read(CHUNK_BYTES), b"")
 
     def put(
-        self, file: BinaryIO, name: str, size: int, sha256: str, *, replace: bool = False
+        self,
+        file: BinaryIO,
+        name: str,
+        size: int,
+        sha256: str,
+        *,
+        replace: bool = False,
+        in_parts: bool = False,
     ) -> bool:
         """Put the bytes of a file into the bucket; return False if there is such an object.
 
         Args:
             replace: replace such an object, which else stays as it is.
+            in_parts: upload the bytes as those of a large file.
         """
         once = {} if replace else {"IfNoneMatch": "*"}
         place = {**self._named(name), "Metadata": {_SHA256: sha256}}
-        for attempt in range(_ATTEMPTS):
+        for attempt in range(bucket_client.ATTEMPTS):
             file.seek(0)
             with self._translating("written", name):
                 try:
-                    if size <= _PART_BYTES:
-                        body = file.read()
-                        _client().put_object(**place, **once, Body=body, ContentMD5=_md5(body))
+                    if in_parts or size > _PART_BYTES:
+                        done = self._put_parts(file, size, name, sha256, once)
                     else:
-                        self._put_parts(file, size, name, sha256, once)
-                except _client_error() as error:
-                    code = _code_of(error)
-                    if code in _CONFLICT and attempt < _ATTEMPTS - 1:
+                        body = file.read()
+                        options = {**place, **once, "Body": body, "ContentMD5": _md5(body)}
+                        done = client().put_object(**options)
+                    _ = done["ETag"]  # Another program may answer, and store nothing.
+                except client_error() as error:
+                    code = code_of(error)
+                    # The upload may have succeeded, and the answer was lost.
+                    if code == _NO_UPLOAD and (found := self.look_up(name)):
+                        if not replace:
+                            return False
+                        if found.sha256 == sha256:
+                            return True
+                    if code in _CONFLICT and attempt < bucket_client.ATTEMPTS - 1:
                         time.sleep(_PAUSE_SECONDS)
                         continue
                     if code in _UNMET:
@@ -222,10 +236,10 @@ class Bucket:
 
     def _put_parts(
         self, file: BinaryIO, size: int, name: str, sha256: str, once: dict[str, str]
-    ) -> None:
+    ) -> Any:  # noqa: ANN401
         """Put a large file in parts, which the server shows as an object once all are there."""
-        client, place = _client(), self._named(name)
-        upload = client.create_multipart_upload(**place, Metadata={_SHA256: sha256})
+        server, place = client(), self._named(name)
+        upload = server.create_multipart_upload(**place, Metadata={_SHA256: sha256})
         place["UploadId"] = upload["UploadId"]
         parts: list[dict[str, object]] = []
         part_bytes = max(_PART_BYTES, size // _MAX_PARTS + 1)
@@ -233,17 +247,20 @@ class Bucket:
             for number, body in enumerate(iter(lambda: file.read(part_bytes), b""), 1):
                 options = {"PartNumber": number, "Body": body, "ContentMD5": _md5(body)}
                 parts.append(
-                    {"PartNumber": number, "ETag": client.upload_part(**place, **options)["ETag"]}
+                    {"PartNumber": number, "ETag": server.upload_part(**place, **options)["ETag"]}
                 )
-            client.complete_multipart_upload(**place, **once, MultipartUpload={"Parts": parts})
+            return server.complete_multipart_upload(
+                **place, **once, MultipartUpload={"Parts": parts}
+            )
         except BaseException:
-            client.abort_multipart_upload(**place)
+            with suppress(Exception):  # It would hide the cause.
+                server.abort_multipart_upload(**place)
             raise
 
     def delete(self, name: str) -> None:
         """Delete an object, if there is one."""
         with self._translating("deleted", name):
-            _client().delete_object(**self._named(name))
+            client().delete_object(**self._named(name))
 
     def _named(self, name: str, argument: str = "Key") -> dict[str, Any]:
         return {"Bucket": self._bucket, argument: f"{self._prefix}{name}"}
@@ -251,19 +268,20 @@ class Bucket:
     @contextmanager
     def _translating(self, done: str, name: str = "") -> Iterator[None]:
         from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+        from botocore.parsers import ResponseParserError  # noqa: PLC0415
 
         try:
             yield
-        except (BotoCoreError, ClientError) as error:
+        except (BotoCoreError, ClientError, ResponseParserError, KeyError) as error:
             hint, permanent = self._hint(error)
-            msg = f"{self.url(name)} could not be {done}: {_reason(error)}. {hint}"
+            msg = f"{self.url(name)} could not be {done}: {reason(error)}. {hint}"
             raise BucketUnreachableError(
                 msg, permanent=permanent
             ) from None  # Its cause may show a signature.
 
     def _hint(self, error: Exception) -> tuple[str, bool]:
         """Return what to do about an error, and whether it stays until that is done."""
-        code = _code_of(error)
+        code = code_of(error)
         if code == "NoSuchBucket":
             return f"Create the bucket, or correct the setting {self._setting}.", True
         if code in _DENIED or "Credentials" in type(error).__name__:
@@ -274,53 +292,6 @@ class Bucket:
             "Check that the server runs, that this host may reach it, and AWS_ENDPOINT_URL.",
             False,
         )
-
-
-def _code_of(error: Exception) -> str:
-    """Return the code of an answer of the server; empty: there was no answer."""
-    answer = getattr(error, "response", None)
-    return str(answer["Error"].get("Code", "")) if isinstance(answer, dict) else ""
-
-
-def _reason(error: Exception) -> str:
-    answer = getattr(error, "response", None)
-    if isinstance(answer, dict):
-        status = answer["ResponseMetadata"].get("HTTPStatusCode")
-        return f"the server answers {status} ({_code_of(error)})"
-    return f"{type(error).__name__}: {error}".rstrip(".")
-
-
-def _client_error() -> type[Exception]:
-    error: type[Exception] = _client().exceptions.ClientError
-    return error
-
-
-def _client() -> Any:  # noqa: ANN401 (a class that botocore makes)
-    # A connection must not be used by two processes.
-    return _client_of(os.getpid(), tuple(map(os.environ.get, _VARIABLES)))
-
-
-@lru_cache(maxsize=1)
-def _client_of(*_: object) -> Any:  # noqa: ANN401
-    try:
-        from botocore.config import Config  # noqa: PLC0415 (only where a bucket is configured)
-        from botocore.session import Session  # noqa: PLC0415
-    except ImportError as error:
-        msg = "s3:// needs packages that are missing: pip install 'lfp-pipeline[cluster]'"
-        raise SettingsError(msg) from error
-    config = Config(
-        connect_timeout=_CONNECT_SECONDS,
-        read_timeout=_READ_SECONDS,
-        retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
-        max_pool_connections=64,
-        tcp_keepalive=True,
-        # Not every server knows the newer checksums. Uploads have an MD5, which all know.
-        request_checksum_calculation="when_required",
-        response_checksum_validation="when_required",
-    )
-    session = Session()
-    region = os.environ.get("AWS_REGION") or session.get_config_variable("region")
-    return session.create_client("s3", region_name=region or _DEFAULT_REGION, config=config)
 
 
 def _md5(body: bytes) -> str:

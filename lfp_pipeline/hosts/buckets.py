@@ -2,23 +2,31 @@
 
 import hashlib
 from io import BytesIO
+from uuid import uuid4
 
 from lfp_pipeline.common.setting_types import BUCKET
 from lfp_pipeline.errors import BucketUnreachableError
 from lfp_pipeline.hosts.bucket import Bucket
 from lfp_pipeline.settings import Settings
 
-_PROBE, _PROBE_NAME = b"lfp cluster init", "lfp-conditional-put"
+_PROBE = b"lfp cluster init"
 
 
-def missing_buckets(settings: Settings) -> dict[str, Bucket]:
+def missing_buckets(settings: Settings, *, is_quick: bool = False) -> dict[str, Bucket]:
     """Return the buckets that do not exist, by their names.
+
+    Args:
+        is_quick: ask once for each, and wait for seconds only.
 
     Raises:
         BucketUnreachableError: the server does not answer, or refuses the access.
-        SettingsError: the package s3fs is not installed.
+        SettingsError: the package botocore is not installed.
     """
-    return {name: bucket for name, bucket in _buckets_of(settings).items() if not bucket.exists()}
+    return {
+        name: bucket
+        for name, bucket in _buckets_of(settings).items()
+        if not bucket.exists(is_quick=is_quick)
+    }
 
 
 def create_missing_buckets(settings: Settings) -> list[str]:
@@ -38,17 +46,23 @@ def require_conditional_puts(settings: Settings) -> None:
     if not settings.raw_place.startswith(BUCKET):
         return
     bucket = Bucket(settings.raw_place, "LFP_RAW")
-    content, digest = BytesIO(_PROBE), hashlib.sha256(_PROBE).hexdigest()
-    try:
-        bucket.put(content, _PROBE_NAME, len(_PROBE), digest)
-        if bucket.put(content, _PROBE_NAME, len(_PROBE), digest):
-            msg = (
-                f"The server of {settings.raw_place} ignores `If-None-Match: *` on uploads, so two "
-                "hosts could replace each other's files. Use a server that honours it."
-            )
-            raise BucketUnreachableError(msg, permanent=True)
-    finally:
-        bucket.delete(_PROBE_NAME)
+    digest = hashlib.sha256(_PROBE).hexdigest()
+    for in_parts in (False, True):
+        name = f"lfp-conditional-put-{uuid4().hex}"  # Another host may do the same now.
+        try:
+            for is_first in (True, False):
+                content, size = BytesIO(_PROBE), len(_PROBE)
+                is_put = bucket.put(content, name, size, digest, in_parts=in_parts)
+                if is_put and not is_first:
+                    uploads = "uploads in parts" if in_parts else "uploads"
+                    msg = (
+                        f"The server of {settings.raw_place} ignores `If-None-Match: *` on "
+                        f"{uploads}, so two hosts could replace each other's files. Use a server "
+                        "that honours it."
+                    )
+                    raise BucketUnreachableError(msg, permanent=True)
+        finally:
+            bucket.delete(name)
 
 
 def _buckets_of(settings: Settings) -> dict[str, Bucket]:

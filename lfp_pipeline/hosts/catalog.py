@@ -11,7 +11,7 @@ from weakref import finalize
 from pydantic import SecretStr
 
 from lfp_pipeline.errors import CatalogUnreachableError
-from lfp_pipeline.hosts.postgres import connect, translating_errors
+from lfp_pipeline.hosts.postgres import connect, place_of, translating_errors
 
 if TYPE_CHECKING:
     import psycopg
@@ -36,6 +36,11 @@ class Catalog:
         self._url = url
         self._name = name
         self._of_thread = threading.local()
+
+    @property
+    def location(self) -> str:
+        """Host, port and database, for people."""
+        return place_of(self._url)
 
     def run(self, sql: str, values: Mapping[str, object] | None = None) -> list[Row]:
         """Run a statement, in the transaction of the block if there is one, and return its rows.

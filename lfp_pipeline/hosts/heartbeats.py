@@ -7,7 +7,6 @@ or cut off for longer may find its mark gone; then it stops renewing it, and say
 
 import logging
 import os
-import socket
 import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
@@ -18,7 +17,7 @@ from uuid import UUID, uuid4
 from pydantic import SecretStr
 
 from lfp_pipeline.errors import LfpError
-from lfp_pipeline.hosts.liveness import Kind, Mark, MarkTakenError, every
+from lfp_pipeline.hosts.liveness import Kind, Mark, MarkTakenError, every, host_name
 from lfp_pipeline.hosts.postgres import session
 
 if TYPE_CHECKING:
@@ -122,7 +121,7 @@ class Heartbeats:
         holder = uuid4()
         mark = {"kind": kind, "name": name, "holder": holder, "text": text}
         with session(self.catalog, "lfp marks") as connection:
-            taken = connection.execute(_TAKE, mark | {"host": socket.gethostname()})
+            taken = connection.execute(_TAKE, mark | {"host": host_name()})
             if not taken.rowcount:
                 msg = f"Another process holds the mark of {kind} {name}."
                 raise MarkTakenError(msg)
@@ -191,7 +190,7 @@ class _Renewal(threading.Thread):
                 with session(self._heartbeats.catalog, f"lfp {self._what}") as connection:
                     self._renew_by(connection)
                     return
-            except LfpError as error:
+            except Exception as error:  # noqa: BLE001 (without renewals, the mark dies)
                 if self._ended.is_set():
                     return
                 reason = str(error).partition("\n")[0]

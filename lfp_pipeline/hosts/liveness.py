@@ -4,6 +4,8 @@ On one machine, a mark is a locked file (`common/process_marks.py`). Several hos
 common, so there a mark is a row that its process renews (`hosts/heartbeats.py`).
 """
 
+import os
+import socket
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
@@ -14,6 +16,9 @@ from typing import Protocol
 
 from lfp_pipeline.common.process_marks import claim_stale_marks, hold_mark, live_marks
 from lfp_pipeline.settings import Settings
+
+WORKER_VARIABLE = "_LFP_WORKER_NAME"
+"""In the environment of the processes of a worker: its name among the workers."""
 
 
 class Kind(StrEnum):
@@ -35,7 +40,8 @@ class Mark:
         name: unique among the marks of its kind.
         text: what the process says of itself.
         since_ns: when the mark was taken, in nanoseconds since the epoch.
-        host: the host of the process; empty in file mode, and if no process has taken the mark.
+        host: the host of the process (see `host_name`); empty in file mode, and if no process has
+            taken the mark.
         seconds: time since the last sign of life.
     """
 
@@ -44,6 +50,17 @@ class Mark:
     since_ns: int
     host: str = ""
     seconds: float = 0.0
+
+
+def host_name() -> str:
+    """Return the name of this host, and in a process of a worker also the name of its mark."""
+    host, worker = socket.gethostname(), os.environ.get(WORKER_VARIABLE)
+    return process_of(host, f"worker {worker}") if worker else host
+
+
+def process_of(host: str, mark: str) -> str:
+    """Return how the processes of a worker are called, by its host and the name of its mark."""
+    return f"{host}, {mark}"
 
 
 class MarkTakenError(Exception):

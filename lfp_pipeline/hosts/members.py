@@ -2,8 +2,7 @@
 
 import hashlib
 import json
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Literal
 
 from lfp_pipeline.common.setting_names import secret_names
@@ -12,7 +11,10 @@ from lfp_pipeline.settings import Settings
 
 Role = Literal["head", "worker"]
 
-_OF_ONE_HOST = {"data_dir", "sources_file", "threads", "memory_limit"}
+LOST_SHOWN_SECONDS = 3_600
+"""A host that is lost for longer is no longer shown: its container has another name by now."""
+
+_OF_ONE_HOST = {"data_dir", "sources_file", "threads", "memory_limit", "worker_runs"}
 """Settings that may differ between hosts."""
 
 
@@ -37,8 +39,9 @@ class Member:
 
 
 def member_of(mark: Mark) -> Member:
-    """Return what the mark of a host says."""
-    return Member(**json.loads(mark.text))
+    """Return what the mark of a host says; one of another version may say more, or less."""
+    said = {"role": mark.name.partition(" ")[0], **json.loads(mark.text)}
+    return Member(**{of.name: said[of.name] for of in fields(Member) if of.name in said})
 
 
 def mark_name(role: Role, name: str = "") -> str:
@@ -48,11 +51,7 @@ def mark_name(role: Role, name: str = "") -> str:
 
 def members(liveness: Liveness) -> list[tuple[Mark, Member]]:
     """Return the living hosts."""
-    found = []
-    for mark in liveness.live(Kind.HOST):
-        with suppress(ValueError, TypeError):  # Of another version.
-            found.append((mark, member_of(mark)))
-    return found
+    return [(mark, member_of(mark)) for mark in liveness.live(Kind.HOST)]
 
 
 def slots(liveness: Liveness, limit: int) -> int:
@@ -63,8 +62,10 @@ def slots(liveness: Liveness, limit: int) -> int:
 def settings_digest(settings: Settings) -> str:
     """Return a short digest of the settings that hosts must have in common; secrets are left out.
 
-    Where the digests of two hosts differ, a file may be read in two ways.
+    Where the digests of two hosts differ, a file may be read in two ways, or be elsewhere. A place
+    that is not set is in the data folder.
     """
     omitted = _OF_ONE_HOST | secret_names(Settings.model_fields)
-    text = settings.model_dump_json(exclude=omitted)
+    places = (settings.raw_place, settings.lake_place, settings.inbox_place)
+    text = "\n".join([settings.model_dump_json(exclude=omitted), *places])
     return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
@@ -27,6 +28,7 @@ _SERVER_KEEPALIVES = (
 """The same on the server's side, so that it frees the locks of a host that is cut off."""
 
 _HINT = "Check that it runs, that this host may reach it, and the setting LFP_CATALOG."
+_LOGIN_HINT = "Check the user in LFP_CATALOG, and the password in PGPASSWORD or LFP_CATALOG."
 
 
 def connect(
@@ -52,7 +54,9 @@ def connect(
             connection_text(url, name), autocommit=not transaction, prepare_threshold=None
         )
     except psycopg.Error as error:
-        msg = f"The catalog at {place_of(url)} cannot be reached: {_reason(error)}. {_HINT}"
+        reason = _reason(error)
+        hint = _LOGIN_HINT if "password" in reason else _HINT
+        msg = f"The catalog at {place_of(url)} cannot be reached: {reason}. {hint}"
         raise CatalogUnreachableError(msg) from None  # Its cause may have the password.
 
 
@@ -78,10 +82,23 @@ def translating_errors(url: SecretStr) -> Iterator[None]:
     except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
         msg = f"The catalog at {place_of(url)} has no tables yet. Create them: lfp cluster init"
         raise SettingsError(msg) from None
+    except (
+        psycopg.errors.ReadOnlySqlTransaction,  # This server is a standby now.
+        psycopg.errors.IdleInTransactionSessionTimeout,
+    ) as error:
+        msg = f"The catalog at {place_of(url)} does not work now: {_reason(error)}. {_HINT}"
+        raise CatalogUnreachableError(msg) from None
     except (psycopg.OperationalError, psycopg.InterfaceError) as error:
         ended = f"The catalog at {place_of(url)} has ended the connection: {_reason(error)}."
         msg = f"{ended} {_HINT}"
         raise CatalogUnreachableError(msg) from None
+
+
+def server_time(connection: "psycopg.Connection[Any]") -> datetime:
+    """Return the present time by the clock of the server: the clocks of hosts differ."""
+    ((now,),) = connection.execute("SELECT clock_timestamp()").fetchall()
+    assert isinstance(now, datetime)  # noqa: S101 (for the types)
+    return now
 
 
 def connection_text(url: SecretStr, name: str) -> str:

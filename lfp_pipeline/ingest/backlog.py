@@ -185,7 +185,7 @@ class Backlog:
             elif not of_partition:
                 if entry := entries.get(last.delivery_id):
                     warnings = delivery_warnings(
-                        last, entry, self.raw_zone, self.settings.inbox_dir
+                        last, entry, self.raw_zone, self.settings.inbox_place
                     )
                     done.append(IngestResult(last, entry, products=products, warnings=warnings))
                 else:

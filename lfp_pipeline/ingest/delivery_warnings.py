@@ -26,7 +26,7 @@ from lfp_pipeline.sources.sources_file import read_sources
 
 
 def delivery_warnings(
-    delivery: Delivery, entry: LedgerEntry, raw_zone: RawZone, inbox: Path
+    delivery: Delivery, entry: LedgerEntry, raw_zone: RawZone, inbox: str
 ) -> tuple[str, ...]:
     """Return the warnings about a delivery, a sentence or two each."""
     warnings = (
@@ -53,7 +53,7 @@ def refusal_text(
     return f"{error}\n{next(filter(None, hints), '')}".rstrip()
 
 
-def older_version(delivery: Delivery, newer: Delivery, inbox: Path) -> str:
+def older_version(delivery: Delivery, newer: Delivery, inbox: str) -> str:
     """Return a warning that a newer version is in force, and how to make this version count."""
     listing = lfp_command("deliveries", typed_name(delivery.partition_key, delivery.source))
     ways = [
@@ -84,7 +84,7 @@ def dated_ahead(delivery: Delivery) -> str | None:
 
 
 def wholly_stale(
-    delivery: Delivery, entry: LedgerEntry, raw_zone: RawZone, inbox: Path
+    delivery: Delivery, entry: LedgerEntry, raw_zone: RawZone, inbox: str
 ) -> str | None:
     """Return a warning if a delivery landed last, but all its rows are stale."""
     if entry.status is not Status.MERGED or entry.rows.winners or not entry.rows.stale:
@@ -117,12 +117,12 @@ def completion(delivery: Delivery, entry: LedgerEntry, raw_zone: RawZone) -> str
     return f"It completes an unfinished upload, which {fate}: {label_of(delivery.completes)}."
 
 
-def _to_land_again(delivery: Delivery, inbox: Path) -> list[str]:
+def _to_land_again(delivery: Delivery, inbox: str) -> list[str]:
     """Return how to make a file land as the newest version, if the file is on this machine."""
     path, key = PurePath(delivery.source), delivery.partition_key
     if not path.is_absolute():
         return []
-    is_in_inbox = path.is_relative_to(path_as_text(inbox))
+    is_in_inbox = path.is_relative_to(path_as_text(Path(inbox)))
     name = file_name(key, delivery.source)
     as_name = "" if name == path.name else f" --as {quote(name)}"
     command = "lfp ingest" if is_in_inbox else f"lfp ingest {quote(delivery.source)}{as_name}"

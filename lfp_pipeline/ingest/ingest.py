@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import duckdb
 
 from lfp_pipeline.errors import (
+    BucketUnreachableError,
     CatalogUnreachableError,
     LandingError,
     LfpError,
@@ -66,6 +67,9 @@ def ingest(
     Args:
         deliveries: in the raw zone, at least one.
         workers: number of batches that share the threads and memory of this process.
+
+    Raises:
+        BucketUnreachableError: the server of the raw files does not answer, for a shadow database.
     """
     unique = {delivery.delivery_id: delivery for delivery in deliveries}.values()
     oldest_first = sorted(unique, key=lambda delivery: delivery.order_key)
@@ -86,7 +90,12 @@ def ingest(
             remaining = [*_split_into_singles(part, error.settings), *remaining]
             continue
         except Exception as error:
-            if len(part.deliveries) > 1 and not isinstance(error, _UNRECORDABLE):
+            is_of_all = isinstance(error, _UNRECORDABLE)
+            if isinstance(error, BucketUnreachableError):
+                if warehouse.is_shadow:  # It would lack deliveries that are not lost.
+                    raise
+                is_of_all = not error.permanent
+            if len(part.deliveries) > 1 and not is_of_all:
                 log.warning("A batch failed; merging its deliveries one by one", exc_info=True)
                 remaining = [*_split_into_singles(part), *remaining]
                 continue
@@ -97,7 +106,7 @@ def ingest(
             conclude(batch, raw_zone, part.settings, warehouse, log)
         for result in batch:
             warnings = delivery_warnings(
-                result.delivery, result.account, raw_zone, settings.inbox_dir
+                result.delivery, result.account, raw_zone, settings.inbox_place
             )
             results.append(replace(result, warnings=warnings))
     return results

@@ -56,7 +56,7 @@ class Scheduler:
             delivery = self.raw_zone.land(source, key, log)
         has_landed_before = delivery.landed_at < started
         if has_landed_before and (newer := self.raw_zone.newer_than(delivery)):
-            advice = older_version(delivery, newer, self.settings.inbox_dir)
+            advice = older_version(delivery, newer, self.settings.inbox_place)
             log.warning("%s landed before, and is here again. %s", delivery.label, advice)
         return delivery
 

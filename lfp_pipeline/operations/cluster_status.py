@@ -13,9 +13,9 @@ from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LfpError, SettingsError, user_message
 from lfp_pipeline.hosts.broker import broker_client
 from lfp_pipeline.hosts.buckets import missing_buckets
-from lfp_pipeline.hosts.heartbeats import Heartbeats
-from lfp_pipeline.hosts.liveness import Kind, Mark
-from lfp_pipeline.hosts.members import Member, member_of, settings_digest
+from lfp_pipeline.hosts.heartbeats import DEAD_AFTER_SECONDS, Heartbeats
+from lfp_pipeline.hosts.liveness import Kind, Mark, process_of
+from lfp_pipeline.hosts.members import LOST_SHOWN_SECONDS, Member, member_of, settings_digest
 from lfp_pipeline.hosts.postgres import session
 from lfp_pipeline.settings import Settings
 from lfp_pipeline.warehouse.writer_lock import LockHolder
@@ -26,6 +26,14 @@ _QUEUE = "dagster"
 _OF_PRIORITY = "\x06\x16"
 _PRIORITIES = (3, 6, 9)
 """Celery has a list for each priority but the lowest: the queue, the separator, the priority."""
+
+_WAITING = {
+    "queued": "queued, until a worker has a free slot",
+    "not_started": "requested, not queued yet",
+    "starting": "sent to the workers, not begun yet",
+    "canceling": "being canceled",
+}
+"""What the open runs wait for, by their status in Dagster."""
 
 _OPEN_RUNS = """
 SELECT lower(status), count(*) FROM dagster.runs
@@ -60,9 +68,6 @@ class ClusterStatus:
         messages: number of runs in Redis that no worker has fetched; None: unknown.
         writer: the holder of the writer lock.
         waiting: the processes that wait for the writer lock.
-        pending_files: number of files in the inbox that are not merged.
-        oldest_seconds: age of the oldest of them; None: there is none.
-        pending_deliveries: number of landed deliveries that are not merged.
         problems: what does not answer, or is wrong.
     """
 
@@ -72,14 +77,28 @@ class ClusterStatus:
     messages: int | None
     writer: LockHolder | None
     waiting: Sequence[LockHolder]
-    pending_files: int
+    problems: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Lag:
+    """What waits to be merged.
+
+    Attributes:
+        pending_files: number of files in the inbox that are not merged; None: unknown.
+        oldest_seconds: age of the oldest of them; None: there is none.
+        pending_deliveries: number of landed deliveries that are not merged; None: unknown.
+        problems: why something is unknown, and the buckets that are missing.
+    """
+
+    pending_files: int | None
     oldest_seconds: float | None
-    pending_deliveries: int
+    pending_deliveries: int | None
     problems: Sequence[str]
 
 
 def collect_cluster_status(engine: Engine) -> ClusterStatus:
-    """Return the status.
+    """Return the status, from PostgreSQL and the broker.
 
     Raises:
         SettingsError: no catalog is set, or its tables are missing.
@@ -94,12 +113,12 @@ def collect_cluster_status(engine: Engine) -> ClusterStatus:
         Host(mark, member_of(mark), is_live)
         for is_live, found in ((True, marks.live(Kind.HOST)), (False, marks.dead(Kind.HOST)))
         for mark in found
+        if mark.seconds < LOST_SHOWN_SECONDS
     ]
     with session(settings.catalog, "lfp cluster status") as connection:
         open_runs = {str(status): int(n) for status, n in connection.execute(_OPEN_RUNS)}
     problems = list(_problems_of(hosts, settings))
     messages = _messages(settings, problems)
-    ages, pending_deliveries = _lag(engine, problems)
     return ClusterStatus(
         hosts=hosts,
         runs=marks.live(Kind.RUN),
@@ -107,11 +126,25 @@ def collect_cluster_status(engine: Engine) -> ClusterStatus:
         messages=messages,
         writer=engine.warehouse.lock.holder,
         waiting=engine.warehouse.lock.waiting,
-        pending_files=len(ages),
-        oldest_seconds=max(ages, default=None),
-        pending_deliveries=pending_deliveries,
         problems=problems,
     )
+
+
+def collect_lag(engine: Engine) -> Lag:
+    """Return what waits to be merged, from PostgreSQL and the buckets."""
+    try:
+        missing = missing_buckets(engine.settings, is_quick=True)
+        with engine.raw_zone.index.snapshot():
+            files = engine.catalog.list_inbox().ready
+            landed = engine.backlog.reconciled(files)
+            pending = [file for file, done in zip(files, landed, strict=True) if done is None]
+            deliveries = engine.pending_deliveries(_LOG, offered=pending)
+    except LfpError as error:
+        return Lag(None, None, None, [user_message(error)])
+    now = time.time()
+    ages = [max(now - file.ctime_ns / 1e9, 0.0) for file in pending]
+    problems = [f"The bucket {name} is missing." for name in missing]
+    return Lag(len(pending), max(ages, default=None), len(deliveries), problems)
 
 
 def render_cluster_status(state: ClusterStatus) -> str:
@@ -122,12 +155,19 @@ def render_cluster_status(state: ClusterStatus) -> str:
         "Runs": [
             f"{mark.name[:8]}  {mark.text}  on {mark.host}, {_age(mark)}" for mark in state.runs
         ],
-        "Queue": [f"{number:>6}  {status}" for status, number in state.open_runs.items()]
-        + ([f"{state.messages:>6}  in Redis, not fetched yet"] if state.messages else []),
-        "Writer": [str(process) for process in [state.writer] if process]
-        + [f"waiting: {process}" for process in state.waiting],
-        "Lag": _lag_lines(state),
+        "Queue": _queue_lines(state),
+        "Writer": [_process_line(process, state) for process in [state.writer] if process]
+        + [f"waiting: {_process_line(process, state)}" for process in state.waiting],
     }
+    return _text_of(sections)
+
+
+def render_lag(lag: Lag) -> str:
+    """Return what waits to be merged as lines of text, in titled sections."""
+    return _text_of({"Lag": _lag_lines(lag), "Problems of the buckets": lag.problems})
+
+
+def _text_of(sections: Mapping[str, Sequence[str]]) -> str:
     lines: list[str] = []
     for title, entries in sections.items():
         if entries:
@@ -135,10 +175,10 @@ def render_cluster_status(state: ClusterStatus) -> str:
     return "\n".join(map(printable, lines))
 
 
-def cluster_status_data(state: ClusterStatus) -> dict[str, Any]:
+def cluster_status_data(state: ClusterStatus, lag: Lag) -> dict[str, Any]:
     """Return the status as texts, numbers, times, lists and mappings: the keys do not change."""
     return {
-        "problems": list(state.problems),
+        "problems": [*state.problems, *lag.problems],
         "hosts": [
             {
                 "name": host.mark.name,
@@ -164,9 +204,9 @@ def cluster_status_data(state: ClusterStatus) -> dict[str, Any]:
         "writer": _process(state.writer) if state.writer else None,
         "waiting": [_process(process) for process in state.waiting],
         "lag": {
-            "pending_files": state.pending_files,
-            "oldest_seconds": state.oldest_seconds,
-            "pending_deliveries": state.pending_deliveries,
+            "pending_files": lag.pending_files,
+            "oldest_seconds": lag.oldest_seconds,
+            "pending_deliveries": lag.pending_deliveries,
         },
     }
 
@@ -184,7 +224,11 @@ def _problems_of(hosts: Sequence[Host], settings: Settings) -> Iterator[str]:
             yield f"{host.mark.name} has version {host.member.version}, this host {__version__}."
     for host in hosts:
         if not host.is_live:
-            yield f"{host.mark.name} was lost: it was last seen {host.mark.seconds:.0f} s ago."
+            yield (
+                f"{host.mark.name} on {host.mark.host} was lost: it was last seen "
+                f"{host.mark.seconds:.0f} s ago. Its runs are executed elsewhere. Start it again; "
+                "or leave it, and an hour after its loss it is no longer listed."
+            )
 
 
 def _messages(settings: Settings, problems: list[str]) -> int | None:
@@ -200,36 +244,39 @@ def _messages(settings: Settings, problems: list[str]) -> int | None:
         return None
 
 
-def _lag(engine: Engine, problems: list[str]) -> tuple[list[float], int]:
-    """Return the ages of the pending files, and the number of pending deliveries."""
-    try:
-        problems += [f"The bucket {name} is missing." for name in missing_buckets(engine.settings)]
-        with engine.raw_zone.index.snapshot():
-            files = engine.catalog.list_inbox().ready
-            landed = engine.backlog.reconciled(files)
-            pending = [file for file, done in zip(files, landed, strict=True) if done is None]
-            deliveries = engine.pending_deliveries(_LOG, offered=pending)
-    except LfpError as error:
-        problems.append(user_message(error))
-        return [], 0
-    now = time.time()
-    return [max(now - file.ctime_ns / 1e9, 0.0) for file in pending], len(deliveries)
+def _queue_lines(state: ClusterStatus) -> list[str]:
+    """Return what the runs wait for; those in progress are listed with their marks."""
+    lines = [(state.open_runs.get(status, 0), text) for status, text in _WAITING.items()]
+    without_mark = state.open_runs.get("started", 0) - len(state.runs)
+    lines += [(without_mark, "begun, without a heartbeat: the head fails lost ones in a minute")]
+    lines += [(state.messages or 0, "in Redis, not fetched by a worker yet")]
+    return [f"{number:>6}  {text}" for number, text in lines if number > 0]
 
 
-def _lag_lines(state: ClusterStatus) -> list[str]:
-    if state.oldest_seconds is None:
+def _lag_lines(lag: Lag) -> list[str]:
+    if lag.pending_files is None:
+        return ["unknown"]
+    if lag.oldest_seconds is None:
         files = "no file is pending"
     else:
-        number = pluralize(state.pending_files, "pending file")
-        files = f"{number}, the oldest for {state.oldest_seconds:.0f} s"
-    landed = pluralize(state.pending_deliveries, "landed delivery")
-    return [files, *([f"{landed} not merged yet"] if state.pending_deliveries else [])]
+        number = pluralize(lag.pending_files, "pending file")
+        files = f"{number}, the oldest for {lag.oldest_seconds:.0f} s"
+    landed = pluralize(lag.pending_deliveries or 0, "landed delivery")
+    return [files, *([f"{landed} not merged yet"] if lag.pending_deliveries else [])]
 
 
 def _host_line(host: Host) -> str:
     slots = f", {pluralize(host.member.slots, 'slot')}" if host.member.role == "worker" else ""
     seen = f"last seen {host.mark.seconds:.0f} s ago" if host.is_live else "LOST"
+    if host.is_live and host.mark.seconds > DEAD_AFTER_SECONDS:
+        seen += ", before PostgreSQL restarted"
     return f"{host.mark.name} on {host.mark.host}{slots}, {_age(host.mark)}, {seen}"
+
+
+def _process_line(process: LockHolder, state: ClusterStatus) -> str:
+    lost = {process_of(host.mark.host, host.mark.name) for host in state.hosts if not host.is_live}
+    note = ", which is LOST: the next writer takes the lock a minute after its last sign of life"
+    return f"{process}{note if process.host in lost else ''}"
 
 
 def _age(mark: Mark) -> str:

@@ -5,7 +5,7 @@ no snapshot needs are removed after a time of grace. A database in a file has it
 """
 
 import logging
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from lfp_pipeline.common.clock import utc_now
 from lfp_pipeline.common.text import format_size, pluralize
@@ -25,7 +25,7 @@ def maintain_tables(engine: Engine, log: logging.Logger, *, dry_run: bool = Fals
         return Report("There is nothing to do: there are no tables yet. Run `lfp ingest`.", {})
     before = warehouse.size_bytes
     retention = timedelta(hours=engine.settings.lake_retention_hours)
-    done = warehouse.maintain(datetime.now(UTC), retention, log, dry_run=dry_run)
+    done = warehouse.maintain(retention, log, dry_run=dry_run)
     after = warehouse.size_bytes
     if done is None:
         would = "Would move" if dry_run else "Moved"
@@ -44,6 +44,12 @@ def maintain_tables(engine: Engine, log: logging.Logger, *, dry_run: bool = Fals
             f"{pluralize(done.files, 'file')}. Expired {expired}, and removed {removed}. "
             f"The lake has {format_size(after)}; it had {format_size(before)}."
         )
+        if after > before:
+            hours = engine.settings.lake_retention_hours
+            summary += (
+                " The former files stay for readers of earlier snapshots: a later `lfp maintain` "
+                f"removes them, after {hours:g} h (LFP_LAKE_RETENTION_HOURS)."
+            )
         engine.published.note_operation("maintain_tables", started, summary, log)
     figures = {
         "files_before": done.files_before,

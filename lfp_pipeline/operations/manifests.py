@@ -3,6 +3,7 @@
 A secret is named only. Its values are LFP_CATALOG, and the credentials of the buckets.
 """
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -10,12 +11,14 @@ from typing import Any
 
 import yaml
 
+from lfp_pipeline.common.plain_yaml import read_plain_yaml
 from lfp_pipeline.common.project_folder import TEMPLATES
 from lfp_pipeline.common.setting_names import ENV_PREFIX, secret_names
 from lfp_pipeline.common.setting_types import BUCKET
 from lfp_pipeline.common.text import size_in_bytes
 from lfp_pipeline.errors import OperationRefusedError
 from lfp_pipeline.settings import Settings
+from lfp_pipeline.sources.sources_file import read_sources
 
 _NEED_A_BUCKET = ("lake", "raw", "inbox")
 _NOT_IN_A_POD = {"data_dir", "sources_file", "threads", "worker_runs"}
@@ -24,17 +27,24 @@ _NAME = re.compile(r"@(\w+)@")
 _OTHER_MEMORY = 2**30
 """Memory of a run beside DuckDB's: Python, Dagster, and files that are recoded."""
 
+_OTHER_DISK = 2
+"""Limits of the other two folders of a run together, in GiB."""
 
-def manifests(settings: Settings, image: str, namespace: str, secret: str, cpus: int) -> str:
+
+def manifests(
+    settings: Settings, image: str, namespace: str, secret: str, cpus: int, disk: int
+) -> str:
     """Return the manifests as YAML.
 
     Args:
         image: the container image, with its tag.
         secret: the name of a Secret that has LFP_CATALOG and the credentials, by variable.
         cpus: the processors of a run, which are DuckDB's threads.
+        disk: limit of the scratch folder of a run, in GiB.
 
     Raises:
         OperationRefusedError: a place is a folder, which pods do not have in common.
+        SettingsError: an entry of the sources file is wrong, or has a secret.
     """
     if folders := [name for name in _NEED_A_BUCKET if not _is_bucket(getattr(settings, name))]:
         names = ", ".join(f"{ENV_PREFIX}{name.upper()}" for name in folders)
@@ -47,6 +57,8 @@ def manifests(settings: Settings, image: str, namespace: str, secret: str, cpus:
         "secret": secret,
         "cpus": str(cpus),
         "memory": f"{-(-memory // 2**20)}Mi",
+        "disk": f"{disk}Gi",
+        "all_disk": f"{disk + _OTHER_DISK}Gi",
         "max_workers": settings.max_workers,
         "others": max(settings.max_workers - 1, 1),
     }
@@ -55,6 +67,8 @@ def manifests(settings: Settings, image: str, namespace: str, secret: str, cpus:
     )
     values["dagster_yaml"] = yaml.safe_dump(instance, sort_keys=False)
     values["settings"] = _variables(settings) | {f"{ENV_PREFIX}THREADS": str(cpus)}
+    values["sources"] = _sources(settings)
+    values["configuration"] = _digest(values)
     documents = _filled_in(_parsed("kubernetes.yaml"), values)
     return str(yaml.dump_all(documents, Dumper=_WithoutAliases, sort_keys=False))
 
@@ -65,9 +79,22 @@ def _variables(settings: Settings) -> dict[str, str]:
     changed = settings.model_dump(mode="json", exclude_defaults=True, exclude=omitted)
     return {
         "LFP_DATA_DIR": "/project/data",
+        "LFP_SOURCES_FILE": "/project/sources.yaml",
         "DAGSTER_HOME": "/dagster",
         **{f"{ENV_PREFIX}{name.upper()}": _as_text(value) for name, value in changed.items()},
     }
+
+
+def _sources(settings: Settings) -> str:
+    """Return the sources file without its comments; empty if there is none."""
+    if not read_sources(settings.sources_path):
+        return ""
+    return str(yaml.safe_dump(read_plain_yaml(settings.sources_path), sort_keys=False))
+
+
+def _digest(values: Mapping[str, Any]) -> str:
+    """Return a digest of the values: pods that have another one are made again."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _as_text(value: object) -> str:

@@ -148,6 +148,7 @@ class _Plan:
                 f"No products {verb} deleted: none has a sku of these: {skus}. Older files that "
                 f"arrive later {do_not} add them."
             )
+        verb = "was" if verb == "were" and self.products == 1 else verb
         text = f"{self.products:,} of {self.all_products:,} products {verb} deleted"
         text += f". Skus: {preview(self.first_skus, self.skus, _SHOWN_SKUS)}."
         if unknown := self.skus - self.products:

@@ -18,7 +18,7 @@ import duckdb
 from lfp_pipeline.common.clock import utc_now
 from lfp_pipeline.common.text import format_size, pluralize
 from lfp_pipeline.engine import Engine
-from lfp_pipeline.errors import LfpError, WarehouseCorruptError, hint_for
+from lfp_pipeline.errors import LfpError, WarehouseCorruptError
 from lfp_pipeline.ingest.ingest import conclude
 from lfp_pipeline.ingest.result import IngestResult
 from lfp_pipeline.model.delivery import Delivery, label_of, stamp
@@ -60,15 +60,16 @@ class _Plan:
             for delivery in self.deliveries
             if zone.desired.state_of(delivery, None).needs_bytes
         }
-        problems = [f"{read[name].path} is gone." for name in zone.store.missing(read)]
+        problems = [f"{zone.store.describe(name)} is gone." for name in zone.store.missing(read)]
         missing = self.needed - {delivery.delivery_id for delivery in self.deliveries}
         problems += [f"{label_of(delivery_id)}: {GONE}" for delivery_id in sorted(missing)]
         number = len(self.deliveries)
+        room = "" if engine.settings.catalog else f"; {format_size(engine.free_bytes)} are free"
         summary = (
             f"Would read {pluralize(number, 'delivery')} of {format_size(size)} into a new "
             f"database beside {engine.warehouse.location} "
-            f"({format_size(engine.warehouse.size_bytes)}; {format_size(engine.free_bytes)} are "
-            "free), and replace the old database. Run `lfp verify` first to check the raw files."
+            f"({format_size(engine.warehouse.size_bytes)}{room}), and replace the old database. "
+            "Run `lfp verify` first to check the raw files."
         )
         summary += " Needs --allow-data-loss." if problems else ""
         return Report(summary, {"deliveries": number, "size_bytes": size}, tuple(problems))
@@ -115,7 +116,7 @@ def _plan(engine: Engine, log: logging.Logger) -> _Plan:
     needed = None
     if engine.warehouse.exists:
         session = engine.warehouse.session("planning a rebuild", log)
-        with _tolerating_corruption(log), session as connection:
+        with _tolerating_corruption(engine.warehouse, log), session as connection:
             needed = needed_deliveries(connection)
     if needed is None:  # These may be needed.
         needed = frozenset(pruned_and_needed(engine))
@@ -134,7 +135,8 @@ def _apply(
     database = engine.warehouse
     entries: Mapping[str, LedgerEntry] = {}
     if former.exists:  # If it is busy, fail now, and not after an hour of reading.
-        with _tolerating_corruption(log), former.session("rebuilding", log) as connection:
+        session = former.session("rebuilding", log)
+        with _tolerating_corruption(former, log), session as connection:
             entries = all_entries(connection)
 
     def follow(entries: Mapping[str, LedgerEntry]) -> Mapping[str, Rereading]:
@@ -178,7 +180,8 @@ def _read_old(database: Backend, former: Backend, log: logging.Logger) -> Wareho
     The write-ahead log of the database to be replaced is empty afterwards.
     """
     if database.exists:
-        with _tolerating_corruption(None), database.locked_session(log) as connection:
+        session = database.locked_session(log)
+        with _tolerating_corruption(database, log), session as connection:
             database.flush(connection)
             if former is database:
                 read_history(connection)
@@ -219,16 +222,15 @@ def _delete_unread_entries(
 
 
 @contextmanager
-def _tolerating_corruption(log: logging.Logger | None) -> Iterator[None]:
-    """Leave the block if the present database cannot be read, and log the reason, if wanted."""
+def _tolerating_corruption(database: Backend, log: logging.Logger) -> Iterator[None]:
+    """Leave the block if the present database is damaged, and log the reason."""
     try:
         yield
     except (WarehouseCorruptError, duckdb.Error) as error:
-        if hint_for(error):  # The disk or the memory is at fault, not the database.
+        if isinstance(error, duckdb.Error) and not database.means_damage(error):
             raise
-        if log is not None:
-            first_line, _, _ = str(error.__cause__ or error).partition("\n")
-            log.warning("The present database cannot be read: %s", first_line)
+        first_line, _, _ = str(error.__cause__ or error).partition("\n")
+        log.warning("The present database cannot be read: %s", first_line)
 
 
 def _conclude(

@@ -1,14 +1,16 @@
 """Runs SQL of users on the tables: it can read them, and nothing else."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
 import duckdb
 
+from lfp_pipeline.common.setting_types import BUCKET
 from lfp_pipeline.errors import LfpError, OperationRefusedError
+from lfp_pipeline.hosts.bucket import Bucket
 from lfp_pipeline.operations.read_tables import Tables
 
 _CHUNK_ROWS = 10_000
@@ -32,8 +34,9 @@ _READING = {
 class QueryResult:
     """The columns of a result, and its rows in chunks: the whole result is never in memory."""
 
-    def __init__(self, found: duckdb.DuckDBPyConnection) -> None:
+    def __init__(self, found: duckdb.DuckDBPyConnection, folders: Sequence[str]) -> None:
         self._found = found
+        self._folders = folders
         self.columns = [name for name, *_ in found.description or ()]
 
     def rows(self) -> Iterator[tuple[Any, ...]]:
@@ -42,7 +45,7 @@ class QueryResult:
         Raises:
             LfpError: the query fails; the text is DuckDB's.
         """
-        with _translating_errors():
+        with _translating_errors(self._folders):
             while chunk := self._found.fetchmany(_CHUNK_ROWS):
                 yield from chunk
 
@@ -54,6 +57,7 @@ def run_query(tables: Tables, sql: str) -> QueryResult:
 
     Raises:
         OperationRefusedError: there is no statement, or several, or it does not read.
+        BucketUnreachableError: the object store does not answer.
         LfpError: the statement is wrong; the text is DuckDB's.
     """
     connection = tables.connection
@@ -61,7 +65,7 @@ def run_query(tables: Tables, sql: str) -> QueryResult:
         connection.execute("SET allowed_directories = $folders", {"folders": list(tables.folders)})
     for setting in _CONFINE:
         connection.execute(setting)
-    with _translating_errors():
+    with _translating_errors(tables.folders):
         statements = connection.extract_statements(sql)
         if len(statements) != 1:
             msg = f"Give one statement of SQL; there are {len(statements)}."
@@ -73,7 +77,7 @@ def run_query(tables: Tables, sql: str) -> QueryResult:
                 "tables."
             )
             raise OperationRefusedError(msg)
-        return QueryResult(_execute(connection, sql))
+        return QueryResult(_execute(connection, sql), tables.folders)
 
 
 def _execute(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.DuckDBPyConnection:
@@ -93,13 +97,21 @@ def _execute(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.DuckDBPy
 
 
 @contextmanager
-def _translating_errors() -> Iterator[None]:
-    """Raise an error of DuckDB as one for users, with the place in the SQL."""
+def _translating_errors(folders: Sequence[str]) -> Iterator[None]:
+    """Raise an error of DuckDB as one for users, with the place in the SQL.
+
+    Args:
+        folders: where the files of the tables are; a bucket that does not answer is named.
+    """
     try:
         yield
     except duckdb.InterruptException:
         raise
     except duckdb.Error as error:
+        if isinstance(error, duckdb.IOException | duckdb.HTTPException):
+            for place in folders:
+                if place.startswith(BUCKET):
+                    Bucket(place, "LFP_LAKE").exists(is_quick=True)
         lines = [_printable_only(line) for line in str(error).split("\n") if line.strip()]
         raise LfpError("\n".join(lines)) from error
 

@@ -44,7 +44,7 @@ def standing_warnings(
             unfinished uploads.
         in_the_inbox: files of the inbox, and the delivery of each, if it has landed.
     """
-    zone, inbox = engine.raw_zone, engine.settings.inbox_dir
+    zone, inbox = engine.raw_zone, engine.settings.inbox_place
     yield from _first(zone.index.dated_ahead(), partial(_of_time, zone))
     yield from _first(stale, partial(_of_row, zone, partial(wholly_stale, inbox=inbox)))
     yield from _first(latest, partial(_of_row, zone, completion))
@@ -93,6 +93,6 @@ def _of_older_version(engine: Engine, file: InboxFile, landed: Landed) -> str | 
     with suppress(LandingError):  # A record cannot be read.
         delivery = engine.raw_zone.find(landed.delivery_id)
         if newer := engine.raw_zone.newer_than(delivery):
-            advice = older_version(delivery, newer, engine.settings.inbox_dir)
+            advice = older_version(delivery, newer, engine.settings.inbox_place)
             return f"{file.name} in the inbox is an older version. {advice}"
     return None

@@ -87,6 +87,7 @@ class StatusReport:
     """The status of a data folder.
 
     Attributes:
+        lake: the place of the tables and of their catalog, of several hosts.
         now: time of the report, in seconds since the epoch.
         pending: files in the inbox that are not merged.
         still_writing: names of files in the inbox that are still being written.
@@ -106,9 +107,11 @@ class StatusReport:
         feed_errors: error messages, by feed.
         disk: bytes used, by what uses them.
         problems: what is broken, or cannot be read.
+        ui_command: the command that starts the sensors.
     """
 
     data_dir: Path
+    lake: str | None
     now: float
     pending: Sequence[InboxFile]
     still_writing: Sequence[str]
@@ -129,6 +132,7 @@ class StatusReport:
     disk: Mapping[str, int]
     free_bytes: int
     problems: Sequence[str]
+    ui_command: str
 
 
 def collect_status(engine: Engine) -> StatusReport:
@@ -168,6 +172,7 @@ def _collect(engine: Engine) -> StatusReport:
     problems += _problems(engine, pending_deliveries)
     return StatusReport(
         data_dir=engine.settings.data_dir,
+        lake=engine.warehouse.location if engine.settings.catalog else None,
         now=time.time(),
         pending=inbox.ready,
         still_writing=inbox.still_writing,
@@ -190,6 +195,7 @@ def _collect(engine: Engine) -> StatusReport:
         disk=disk,
         free_bytes=engine.free_bytes,
         problems=problems,
+        ui_command=engine.settings.ui_command,
     )
 
 

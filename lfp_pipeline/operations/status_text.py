@@ -27,18 +27,16 @@ _REFUSED = (
     "To take it off this list:"
 )
 _FAILED = (
-    "`lfp ingest` retries it; so does `lfp dev`, if the file is in the inbox. To end that, and "
+    "`lfp ingest` retries it; so does `{}`, if the file is in the inbox. To end that, and "
     "take it off this list:"
 )
 _NOT_RETRIED = "Nothing retries it: its bytes are not kept. To take it off this list:"
 
-_NOTHING_RUNS = (
-    "    `lfp ingest` ingests them now. While `lfp dev` runs, it ingests them by itself."
-)
+_NOTHING_RUNS = "    `lfp ingest` ingests them now. While `{}` runs, it ingests them by itself."
 
-_PUBLISH = "    `lfp publish` publishes them now. While `lfp dev` runs, it does so by itself."
+_PUBLISH = "    `lfp publish` publishes them now. While `{}` runs, it does so by itself."
 
-_FEED_ADVICE = "    `lfp dev` polls it again after a pause; `lfp ingest NAME` fetches it now."
+_FEED_ADVICE = "    `{}` polls it again after a pause; `lfp ingest NAME` fetches it now."
 
 _SKIPPED_ADVICE = (
     "Replace links by files, since links are not followed; allow read access; or move them out of "
@@ -70,10 +68,11 @@ def render_status(state: StatusReport) -> str:
         "Feeds with errors": _feeds(state),
         "Disk": [
             *(f"{format_size(size):>12}  {what}" for what, size in state.disk.items()),
-            f"{format_size(state.free_bytes):>12}  free",
+            *([] if state.lake else [f"{format_size(state.free_bytes):>12}  free"]),
         ],
     }
-    lines = [f"{state.data_dir}, {_time(state.now)} UTC"]
+    place = state.lake or str(state.data_dir)
+    lines = [f"{place[:1].upper()}{place[1:]}, {_time(state.now)} UTC"]
     for title, entries in sections.items():
         if entries:
             lines += ["", title, *(f"  {line}" for text in entries for line in text.splitlines())]
@@ -90,7 +89,7 @@ def _pending(state: StatusReport) -> list[str]:
     )
     lines = [f"{len(names):,} {what}: {preview(names)}" for names, what in groups if names]
     if (files or landed) and not state.runs:
-        lines.append(_NOTHING_RUNS)
+        lines.append(_NOTHING_RUNS.format(state.ui_command))
     return lines or ["None."]
 
 
@@ -130,7 +129,7 @@ def _unpublished(state: StatusReport) -> list[str]:
     for delivery_id, status in state.unpublished:
         ids.setdefault(status, []).append(names[delivery_id])
     lines = [f"{len(found):,} {status}: {preview(found)}" for status, found in ids.items()]
-    return [*lines, _PUBLISH] if lines else []
+    return [*lines, _PUBLISH.format(state.ui_command)] if lines else []
 
 
 def _needs_attention(state: StatusReport) -> list[str]:
@@ -143,7 +142,8 @@ def _needs_attention(state: StatusReport) -> list[str]:
     for row in rows:
         id_ = row["delivery_id"]
         lines.append(f"{names[id_]} {Status(row['status']).phrase}: {row['error']}")
-        advice = _REFUSED if row["status"] == Status.REFUSED else _FAILED
+        failed = _FAILED.format(state.ui_command)
+        advice = _REFUSED if row["status"] == Status.REFUSED else failed
         lines.append(f"    {_NOT_RETRIED if id_ in state.not_retried else advice}")
         lines.append(f"        {lfp_command('dismiss', typed[id_])}")
     return lines
@@ -151,7 +151,7 @@ def _needs_attention(state: StatusReport) -> list[str]:
 
 def _feeds(state: StatusReport) -> list[str]:
     lines = [f"{key}: {error}" for key, error in state.feed_errors.items()]
-    return [*lines, _FEED_ADVICE] if lines else []
+    return [*lines, _FEED_ADVICE.format(state.ui_command)] if lines else []
 
 
 def _names(names: Sequence[str]) -> str:

@@ -21,6 +21,8 @@ from lfp_pipeline.model.partition_key import is_purge
 from lfp_pipeline.operations import Report
 from lfp_pipeline.operations.inventory import Inventory
 from lfp_pipeline.operations.shadow_build import catch_up, rereadings, shadow_engine
+from lfp_pipeline.raw_zone.adoption import unrecorded
+from lfp_pipeline.raw_zone.byte_store import LAND_AGAIN
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.reading.options import Rereading
 from lfp_pipeline.warehouse.database_swap import differing_rows, take_snapshot
@@ -31,7 +33,9 @@ from lfp_pipeline.warehouse.schema import VERSION, schema_version
 _NOTING_SECONDS = 2.0
 """Longest time from a commit to its status note, unless the process is killed in between."""
 
-_LAND_AGAIN = "Deliver their files again with their former times, then run `lfp ingest`."
+_LAND_AGAIN = f"Land their files again, with the times that they had: {LAND_AGAIN}"
+
+_ADOPT = "Run `lfp cluster init`, which adopts them, then `lfp ingest`."
 
 _PRUNE = " Or run `lfp prune`: the tables do not need it."
 
@@ -59,7 +63,8 @@ def verify(
             as a rebuild.
 
     Raises:
-        LfpError: the database is busy, or cannot be read.
+        LfpError: the database is busy, or cannot be read; or the server of the raw files does not
+            answer.
     """
     if dry_run:
         return _plan(engine, full=full)
@@ -92,6 +97,8 @@ def _apply(engine: Engine, log: logging.Logger, *, full: bool) -> Report:
     damage = [*inventory.unreadable, *_missing_records(inventory)]
     damage += _damaged_files(engine.raw_zone, inventory, log)
     problems += damage
+    if lost := unrecorded(engine.raw_zone):
+        problems.append(_of_deliveries("raw files that have lost their record", lost, _ADOPT))
     problems += _wrong_notes(engine, inventory, log)
     problems += _wrong_index(engine)
     problems += _wrong_published_copy(engine)
@@ -179,7 +186,8 @@ def _damaged_files(raw_zone: RawZone, inventory: Inventory, log: logging.Logger)
             name, desired = delivery.raw_name, raw_zone.desired
             is_reverted_purge = delivery.kind is Kind.DELETION and desired.is_reverted(name)
             if not is_reverted_purge and not desired.is_pruned(name):  # It may be pruned since.
-                yield f"{error}{_PRUNE if delivery.delivery_id in prunable else ''}"
+                is_prunable = error.is_lost and delivery.delivery_id in prunable
+                yield f"{error}{_PRUNE if is_prunable else ''}"
         done += delivery.size_bytes
         progress(done, size)
 

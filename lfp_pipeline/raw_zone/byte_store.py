@@ -1,21 +1,34 @@
 """Where the bytes of deliveries are kept: what each kind of store can do."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
+from shlex import quote
 from typing import BinaryIO, Protocol
 
 from lfp_pipeline.model.delivery import Delivery, Kind, RawName
+from lfp_pipeline.model.partition_key import typed_name
+from lfp_pipeline.raw_zone.sidecars import Sidecar
 
 HasSize = Callable[[RawName, int], bool]
 """Whether the bytes of a delivery have a size."""
 
-HINTS = {
-    Kind.PRODUCTS: "Restore it from a copy; or remove it, and land its file again (drop it again, "
-    "with the time that it had). Then run `lfp ingest`.",
-    Kind.DELETION: "Restore it from a copy; or revert this purge, and purge again.",
-}
-"""What to do about damaged bytes, by the kind of their delivery."""
+LAND_AGAIN = "`touch -d TIME FILE; lfp ingest FILE`."
+"""The commands that land a copy of a file with the time that the file had, in the inbox or not."""
+
+_RESTORE = "Restore it from a copy, and run `lfp ingest`"
+
+
+def restoring(delivery: Delivery) -> str:
+    """Return what to do about damaged or missing bytes of a delivery."""
+    if delivery.kind is Kind.DELETION:
+        return f"{_RESTORE}; or revert this purge, and purge again."
+    time = f"{delivery.version_time.isoformat(timespec='microseconds')}Z"
+    name = quote(typed_name(delivery.partition_key, delivery.source))
+    return (
+        f"{_RESTORE}; or land its file again, with the time that it had: "
+        f"`touch -d {time} FILE; lfp ingest FILE --as {name}`."
+    )
 
 
 class ByteStore(Protocol):
@@ -23,6 +36,9 @@ class ByteStore(Protocol):
 
     def path(self, name: RawName) -> Path:
         """Return where the bytes are read on this machine, if they are there."""
+
+    def describe(self, name: RawName) -> str:
+        """Return where the bytes are kept, for messages."""
 
     def commit(self, file: BinaryIO, temporary: Path, delivery: Delivery) -> None:
         """Keep the bytes of a finished temporary file beside `path`, so that they survive.
@@ -42,6 +58,7 @@ class ByteStore(Protocol):
 
         Raises:
             RawFileError: the bytes are changed or gone, or cannot be read.
+            BucketUnreachableError: the server of the bytes does not answer.
         """
 
     def is_intact(self, delivery: Delivery) -> bool:
@@ -55,6 +72,19 @@ class ByteStore(Protocol):
 
     def missing(self, names: Iterable[RawName]) -> list[RawName]:
         """Return those of the deliveries whose bytes are missing."""
+
+    def names(self) -> Iterator[tuple[RawName, str]]:
+        """Yield name and suffix of all bytes and of all that is kept beside them, by partition."""
+
+    def keep_record(self, name: RawName, content: bytes) -> None:
+        """Keep a copy of a record beside the bytes, in the place of an earlier one.
+
+        Raises:
+            LandingError: it could not be kept.
+        """
+
+    def kept_beside(self, name: RawName) -> Mapping[str, Sidecar]:
+        """Return the copy of a record, and markers if the store keeps any, by suffix."""
 
     def checking_sizes(self) -> AbstractContextManager[HasSize]:
         """Return a function that checks the sizes of many deliveries, for a block."""

@@ -13,6 +13,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
+from lfp_pipeline.errors import WarehouseInconsistentError
 from lfp_pipeline.hosts.catalog import Catalog
 from lfp_pipeline.model.delivery import RawName
 from lfp_pipeline.raw_zone.index_database import transaction
@@ -36,10 +37,30 @@ CREATE TABLE IF NOT EXISTS lfp.sidecars (
     PRIMARY KEY (partition_key, stem, suffix)
 );
 CREATE INDEX IF NOT EXISTS sidecars_by_change ON lfp.sidecars (changed_in);
+CREATE TABLE IF NOT EXISTS lfp.raw_zone (
+    only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    place text NOT NULL
+);
 
 -- A restored database has changes of transactions that are yet to come.
 UPDATE lfp.sidecars SET changed_in = pg_current_xact_id()
 WHERE changed_in >= pg_snapshot_xmax(pg_current_snapshot());
+
+-- What people change by hand counts for all indexes, too.
+CREATE OR REPLACE FUNCTION lfp.note_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'DELETE' THEN
+        UPDATE lfp.sidecars SET content = NULL, written_at = clock_timestamp()
+        WHERE (partition_key, stem, suffix) = (OLD.partition_key, OLD.stem, OLD.suffix)
+            AND content IS NOT NULL;
+        RETURN NULL;  -- The row stays, so that each index learns of the removal.
+    END IF;
+    NEW.changed_in := pg_current_xact_id();
+    RETURN NEW;
+END
+$$;
+CREATE OR REPLACE TRIGGER note_change BEFORE INSERT OR UPDATE OR DELETE ON lfp.sidecars
+FOR EACH ROW EXECUTE FUNCTION lfp.note_change();
 COMMIT;
 """
 
@@ -67,7 +88,14 @@ SET content = NULL, written_at = clock_timestamp(), changed_in = pg_current_xact
 WHERE {_NAMED} AND content IS NOT NULL
 """
 
-_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('lfp.raw/' || %(key)s, 0))"
+# An upload within the transaction may take longer than the server lets a transaction be idle.
+_LOCK = """
+SELECT (SELECT place FROM lfp.raw_zone),
+    set_config('idle_in_transaction_session_timeout', '0', true)
+FROM pg_advisory_xact_lock(hashtextextended('lfp.raw/' || %(key)s, 0))
+"""
+
+_RECORD_PLACE = "INSERT INTO lfp.raw_zone (place) VALUES (%s) ON CONFLICT DO NOTHING"
 
 _RECORDED = """
 SELECT stem FROM lfp.sidecars
@@ -93,6 +121,8 @@ changed_in >= pg_snapshot_xmin(%(seen)s::pg_snapshot)
     AND NOT pg_visible_in_snapshot(changed_in, %(seen)s::pg_snapshot)
 """
 
+_PLACE_AND_STATE = f"SELECT (SELECT place FROM lfp.raw_zone), state.* FROM ({_STATE}) AS state"
+
 _HAS_UNSEEN = f"SELECT EXISTS (SELECT FROM lfp.sidecars WHERE {_UNSEEN})"
 
 _DELIVERIES = """
@@ -117,8 +147,16 @@ _SEEN_TABLE = "CREATE TABLE IF NOT EXISTS seen (snapshot TEXT NOT NULL, identity
 class CatalogSidecars:
     """Sidecars in the catalog's database. All times are of the clock of its server."""
 
-    def __init__(self, catalog: Catalog) -> None:
+    are_apart = True
+
+    def __init__(self, catalog: Catalog, place: str | None = None) -> None:
+        """Use the sidecars of a catalog.
+
+        Args:
+            place: where its bytes must be, by the settings; None: that does not matter.
+        """
         self.catalog = catalog
+        self.place = place
 
     def read(self, name: RawName, suffix: str) -> Sidecar | None:
         """Return a sidecar; None: there is none."""
@@ -146,7 +184,7 @@ class CatalogSidecars:
     def changing(self, key: str) -> Iterator[None]:
         """Exclude other processes that change a partition; the end of the block commits."""
         with self.catalog.transaction():
-            self.catalog.run(_LOCK, {"key": key})
+            self._require_place(self.catalog.run(_LOCK, {"key": key})[0][0])
             yield
 
     def recorded(self, key: str) -> Iterator[str]:
@@ -169,7 +207,8 @@ class CatalogSidecars:
 
     def refresh(self, index: sqlite3.Connection, keys: Collection[str] | None) -> None:
         """Bring an index up to date with all partitions; one in memory with some suffices."""
-        ((snapshot, identity),) = self.catalog.run(_STATE)
+        ((place, snapshot, identity),) = self.catalog.run(_PLACE_AND_STATE)
+        self._require_place(place)
         seen = _seen(index, identity)
         if seen and not self.catalog.run(_HAS_UNSEEN, {"seen": seen})[0][0]:
             return
@@ -192,6 +231,10 @@ class CatalogSidecars:
     def all(self, keys: list[str] | None = None) -> "Iterator[tuple[str, str, _OfDelivery]]":
         """Yield key, stem and sidecars of all deliveries of partitions, or of all partitions."""
         return self._deliveries(_ALL, {"keys": keys})
+
+    def _require_place(self, recorded: str | None) -> None:
+        if self.place is not None:
+            _require_same(recorded, self.place, self.catalog.location)
 
     def _changed_since(self, seen: str) -> "Iterator[tuple[str, str, _OfDelivery]]":
         return self._deliveries(_CHANGED, {"seen": seen})
@@ -221,12 +264,35 @@ _OfDelivery = dict[str, Sidecar]
 
 
 def create_raw_tables(connection: "psycopg.Connection[Any]") -> None:
-    """Create the table of the sidecars if it is missing. One process may do so at a time.
+    """Create the tables if they are missing. One process may do so at a time.
 
     Args:
         connection: each statement on it is a transaction of its own.
     """
     connection.execute(_TABLES)
+
+
+def record_place(connection: "psycopg.Connection[Any]", place: str, catalog: str) -> None:
+    """Record the place of the bytes, by the settings, unless one is recorded.
+
+    Args:
+        catalog: the catalog, for people.
+
+    Raises:
+        WarehouseInconsistentError: another place is recorded.
+    """
+    connection.execute(_RECORD_PLACE, [place])
+    ((recorded,),) = connection.execute("SELECT place FROM lfp.raw_zone").fetchall()
+    _require_same(recorded, place, catalog)
+
+
+def _require_same(recorded: str | None, place: str, catalog: str) -> None:
+    if recorded not in {None, place}:
+        msg = (
+            f"The catalog at {catalog} has its raw zone in {recorded}, and not in {place}. "
+            "Correct the setting LFP_RAW or LFP_CATALOG."
+        )
+        raise WarehouseInconsistentError(msg)
 
 
 def _values(name: RawName, suffix: str) -> dict[str, object]:

@@ -8,9 +8,7 @@ from lfp_pipeline.common.atomic_files import temporary_sibling
 from lfp_pipeline.common.text import pluralize
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.raw_zone.raw_zone import RawZone
-from lfp_pipeline.raw_zone.sidecars import PRUNED, RECORD, REJECTS_DISMISSED, REVERTED
-
-_MARKERS = (REVERTED, PRUNED, REJECTS_DISMISSED)
+from lfp_pipeline.raw_zone.sidecars import MARKERS, RECORD
 
 
 def copy_deliveries(source: RawZone, target: RawZone, log: logging.Logger) -> int:
@@ -24,15 +22,21 @@ def copy_deliveries(source: RawZone, target: RawZone, log: logging.Logger) -> in
         RawFileError: the bytes of a delivery are damaged or gone. Deliveries before it are copied.
     """
     deliveries = source.all_deliveries()
+    copied = 0
     for number, delivery in enumerate(deliveries, 1):
-        _copy(source, target, delivery)
+        copied += _copy(source, target, delivery)
         log.debug("Copied %d of %d: %s", number, len(deliveries), delivery.label)
-    log.info("Copied %s.", pluralize(len(deliveries), "delivery"))
+    others = f"; {len(deliveries) - copied:,} were there before" if copied < len(deliveries) else ""
+    log.info("Copied %s%s.", pluralize(copied, "delivery"), others)
     return len(deliveries)
 
 
-def _copy(source: RawZone, target: RawZone, delivery: Delivery) -> None:
-    """Copy a delivery: bytes, markers, and the record last, because it makes the delivery exist."""
+def _copy(source: RawZone, target: RawZone, delivery: Delivery) -> bool:
+    """Copy a delivery: bytes, markers, and the record last, because it makes the delivery exist.
+
+    Returns:
+        Whether the target lacked it.
+    """
     name = delivery.raw_name
     path = target.store.path(name)
     with temporary_sibling(path) as (file, temporary), target.sidecars.changing(name.key):
@@ -40,10 +44,13 @@ def _copy(source: RawZone, target: RawZone, delivery: Delivery) -> None:
             with source.verified(delivery) as raw, raw.open("rb") as content:
                 shutil.copyfileobj(content, file)
             target.store.commit(file, temporary, delivery)
-        for suffix in _MARKERS:
+        for suffix in MARKERS:
             if marker := source.sidecars.read(name, suffix):
                 target.sidecars.write(name, suffix, marker.content, marker.written_ns)
             else:
                 target.sidecars.remove(name, suffix)
-        if not target.sidecars.exists(name, RECORD):
-            target.records.write(replace(delivery, path=path))
+        if target.sidecars.exists(name, RECORD):
+            return False
+        target.records.write(replace(delivery, path=path))
+    target.records.keep_copy(name)
+    return True

@@ -17,6 +17,8 @@ from lfp_pipeline.raw_zone.sidecars import RECORD, Sidecar, read_sidecar
 class FolderSidecars:
     """Sidecars in the folder of a raw zone, below the folders of its partitions."""
 
+    are_apart = False
+
     def __init__(self, root: Path) -> None:
         self.root = root
         self._beginning = f"{root}/"
@@ -50,7 +52,8 @@ class FolderSidecars:
 
     def recorded(self, key: str) -> Iterator[str]:
         """Yield the stems of all records of a partition, well-formed or not."""
-        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(self.root / key) as found:
+        missing = (FileNotFoundError, NotADirectoryError, PermissionError)
+        with suppress(*missing), os.scandir(self.root / key) as found:
             for entry in found:
                 stem, dot, suffix = entry.name.rpartition(".")
                 if dot and suffix == RECORD and not stem.startswith("."):

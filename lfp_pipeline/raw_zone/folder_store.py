@@ -8,16 +8,17 @@ a copy), the file is hashed.
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from stat import S_IMODE
 from typing import BinaryIO
 
-from lfp_pipeline.common.atomic_files import commit_file
+from lfp_pipeline.common.atomic_files import commit_file, write_file
 from lfp_pipeline.errors import RawFileError
 from lfp_pipeline.model.delivery import Delivery, RawName
-from lfp_pipeline.raw_zone.byte_store import HINTS, HasSize
+from lfp_pipeline.raw_zone.byte_store import HasSize, restoring
+from lfp_pipeline.raw_zone.sidecars import MARKERS, RECORD, Sidecar, read_sidecar
 
 
 class FolderStore:
@@ -31,6 +32,10 @@ class FolderStore:
         """Return the raw file."""
         return Path(f"{self._beginning}{name.key}/{name.stem}.raw")  # Faster than joining.
 
+    def describe(self, name: RawName) -> str:
+        """Return the raw file, for messages."""
+        return str(self.path(name))
+
     def commit(self, file: BinaryIO, temporary: Path, delivery: Delivery) -> None:
         """Rename a finished temporary file to the raw file, so that it survives a power cut."""
         commit_file(file, temporary, self.path(delivery.raw_name))
@@ -40,7 +45,7 @@ class FolderStore:
         self, delivery: Delivery, touched_ns: Callable[[], int | None], *, full: bool
     ) -> Iterator[Path]:
         """Verify the raw file of a delivery (see `ByteStore`)."""
-        path, hint = delivery.path, HINTS[delivery.kind]
+        path, hint = delivery.path, restoring(delivery)
         try:
             if full or not _is_untouched(path, touched_ns):
                 require_digest(path, delivery, hint)
@@ -49,7 +54,7 @@ class FolderStore:
             raise RawFileError(msg) from None
         except OSError as error:
             msg = f"{path} cannot be read: {error.strerror or error}. {hint}"
-            raise RawFileError(msg) from error
+            raise RawFileError(msg, is_lost=False) from error
         yield path
 
     def is_intact(self, delivery: Delivery) -> bool:
@@ -76,6 +81,23 @@ class FolderStore:
     def missing(self, names: Iterable[RawName]) -> list[RawName]:
         """Return those of the deliveries whose raw files are missing."""
         return [name for name in names if self.size(name) is None]
+
+    def names(self) -> Iterator[tuple[RawName, str]]:
+        """Yield name and suffix of all files, by partition."""
+        for path in self.root.glob("*/[!.]*.*"):
+            yield RawName(path.parent.name, path.stem), path.suffix[1:]
+
+    def keep_record(self, name: RawName, content: bytes) -> None:
+        """Write a copy of a record to where it would be on one machine."""
+        write_file(self.path(name).with_suffix(f".{RECORD}"), content)
+
+    def kept_beside(self, name: RawName) -> Mapping[str, Sidecar]:
+        """Return the copy of a record, and the markers from when one machine had the folder."""
+        path = self.path(name)
+        found = {
+            suffix: read_sidecar(path.with_suffix(f".{suffix}")) for suffix in (RECORD, *MARKERS)
+        }
+        return {suffix: sidecar for suffix, sidecar in found.items() if sidecar is not None}
 
     @contextmanager
     def checking_sizes(self) -> Iterator[HasSize]:

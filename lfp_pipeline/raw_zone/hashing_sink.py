@@ -62,5 +62,5 @@ def reporting_write_errors(root: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        msg = f"The raw zone {root} cannot be written: {error.strerror or error}. {hint_for(error)}"
+        msg = f"The folder {root} cannot be written: {error.strerror or error}. {hint_for(error)}"
         raise LandingError(msg.rstrip(), permanent=True) from error

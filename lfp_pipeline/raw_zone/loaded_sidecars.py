@@ -12,9 +12,9 @@ from lfp_pipeline.raw_zone.sidecars import RECORD, Sidecar
 class LoadedSidecars(CatalogSidecars):
     """Sidecars that are read from memory; a change goes to the catalog, and is not seen here."""
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog, place: str | None = None) -> None:
         """Load all sidecars."""
-        super().__init__(catalog)
+        super().__init__(catalog, place)
         self._loaded: dict[str, dict[str, dict[str, Sidecar]]] = defaultdict(dict)
         for key, stem, sidecars in self.all():
             if sidecars:

@@ -108,7 +108,7 @@ class RawIndex:
         self.path = path
         self._folder = folder
         self._desired = desired
-        self._read_only = read_only
+        self.read_only = read_only
         self._refresh = desired.sidecars.refresh
         self._snapshot = threading.local()
         self._last_found: tuple[int, list[_Version], list[Landed | None]] | None = None
@@ -276,7 +276,7 @@ class RawIndex:
         Raises:
             OSError: the index is read only, or its file cannot be opened.
         """
-        if self._read_only:
+        if self.read_only:
             raise BlockingIOError
         try:
             return self._ask_file(look_up, keys)

@@ -11,7 +11,7 @@ from lfp_pipeline.errors import LandingError
 from lfp_pipeline.hosts.bucket import Bucket
 from lfp_pipeline.hosts.catalog import catalog_at
 from lfp_pipeline.model.delivery import Delivery, RawName
-from lfp_pipeline.model.partition_key import PURGES, is_partition_key, key_hint
+from lfp_pipeline.model.partition_key import is_partition_key, key_hint
 from lfp_pipeline.raw_zone.bucket_store import BucketStore
 from lfp_pipeline.raw_zone.byte_store import ByteStore
 from lfp_pipeline.raw_zone.catalog_sidecars import CatalogSidecars
@@ -19,17 +19,12 @@ from lfp_pipeline.raw_zone.desired_state import DesiredStates
 from lfp_pipeline.raw_zone.folder_sidecars import FolderSidecars
 from lfp_pipeline.raw_zone.folder_store import FolderStore
 from lfp_pipeline.raw_zone.loaded_sidecars import LoadedSidecars
+from lfp_pipeline.raw_zone.local_copies import LocalCopies
 from lfp_pipeline.raw_zone.raw_index import RawIndex
 from lfp_pipeline.raw_zone.raw_records import RawRecords
 from lfp_pipeline.raw_zone.sidecars import RECORD, Sidecars
 from lfp_pipeline.raw_zone.status_notes import StatusNotes
 from lfp_pipeline.settings import Settings
-
-_OWNER_ONLY = 0o600
-
-_RESERVED = (
-    f"The partition {PURGES} is reserved for purges. Rename the file, or choose another name."
-)
 
 
 class RawReader:
@@ -76,11 +71,11 @@ class RawReader:
         """Return the raw zone of settings; with `read_only`, not even its index is written."""
         if settings.catalog is None:
             return cls(settings.raw_dir, read_only=read_only)
-        sidecars = CatalogSidecars(catalog_at(settings.catalog, "lfp raw zone"))
+        sidecars = CatalogSidecars(catalog_at(settings.catalog, "lfp raw zone"), settings.raw_place)
         root, store, index = settings.raw_dir, None, settings.work_dir / "raw.index"
         if settings.raw_place.startswith(BUCKET):
             root = settings.work_dir / "raw"
-            store = BucketStore(Bucket(settings.raw_place, "LFP_RAW"), root)
+            store = BucketStore(Bucket(settings.raw_place, "LFP_RAW"), LocalCopies(root))
         if not read_only:
             with suppress(OSError):  # Then the index cannot be written, and says so.
                 index.parent.mkdir(parents=True, exist_ok=True)
@@ -93,8 +88,11 @@ class RawReader:
         """
         if not isinstance(self.sidecars, CatalogSidecars):
             return self
-        sidecars = LoadedSidecars(self.sidecars.catalog)
-        return type(self)(self.root, sidecars, self.store, index=self.index.path)
+        sidecars = LoadedSidecars(self.sidecars.catalog, self.sidecars.place)
+        index = self.index
+        return type(self)(
+            self.root, sidecars, self.store, index=index.path, read_only=index.read_only
+        )
 
     def now(self) -> datetime:
         """Return the present time of the clock that dates landings, in UTC without a zone."""
@@ -110,6 +108,7 @@ class RawReader:
 
         Raises:
             RawFileError: the bytes are changed or gone, or cannot be read.
+            BucketUnreachableError: the server of the bytes does not answer.
         """
         name = delivery.raw_name
         return self.store.verified(delivery, lambda: self.records.touched_ns(name), full=full)
@@ -167,8 +166,8 @@ class RawReader:
         if name is None or not self.sidecars.exists(name, RECORD):
             key, _, _ = delivery_id.partition("#")
             msg = (
-                f"There is no delivery {delivery_id!r} in the raw zone {self.root}. Give the "
-                f"delivery_id as it is in the table deliveries.{key_hint(key)}"
+                f"There is no delivery {delivery_id!r} in the raw zone. Give the delivery_id "
+                f"as it is in the table deliveries.{key_hint(key)}"
             )
             raise LandingError(msg, permanent=True)
         return self.records.read(name)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.model.delivery import Delivery, Kind, RawName, TextFormat
-from lfp_pipeline.raw_zone.byte_store import ByteStore
+from lfp_pipeline.raw_zone.byte_store import LAND_AGAIN, ByteStore
 from lfp_pipeline.raw_zone.sidecars import RECORD, Sidecar, Sidecars
 
 _STEM = re.compile(r"[0-9]{8}T[0-9]{6}\.[0-9]{6}Z-[0-9a-f]{16}")
@@ -55,7 +55,8 @@ class RawRecords:
             place = self.sidecars.describe(name, RECORD)
             msg = (
                 f"The record {place} cannot be read ({type(error).__name__}: {error}). Restore it "
-                "from a copy; or, unless it belongs to a purge, remove it, and land its file again."
+                "from a copy; or, unless it belongs to a purge, remove it, and land its file again "
+                f"with the time that it had: {LAND_AGAIN}"
             )
             raise LandingError(msg, permanent=True) from error
 
@@ -74,6 +75,15 @@ class RawRecords:
                 del content[name]
         lines = json.dumps(content, indent=2).encode() + b"\n"
         self.sidecars.write(delivery.raw_name, RECORD, lines)
+
+    def keep_copy(self, name: RawName) -> None:
+        """Keep a copy of a committed record beside the bytes, if the records are apart from them.
+
+        A copy without a record thus shows that the record was lost. Without a copy, bytes without a
+        record are those of a landing that was killed.
+        """
+        if self.sidecars.are_apart and (record := self.sidecars.read(name, RECORD)):
+            self.store.keep_record(name, record.content)
 
     def stems(self, key: str) -> Iterator[str]:
         """Yield the stems of the well-formed records of a partition. They sort by time."""

@@ -88,8 +88,12 @@ class RawZone(RawReader):
             os.fchmod(file.fileno(), fetched.readers.mode_in(folder, group))
             with self.sidecars.changing(key):
                 described = self._described(source, key, fetched, sink, polled=polled, kind=kind)
-                completes = unfinished_upload(before, sink, file, temporary)
-                return self._keep(replace(described, completes=completes), file, temporary, log)
+                described = replace(
+                    described, completes=unfinished_upload(before, sink, file, temporary)
+                )
+                delivery = self._keep(described, file, temporary, log)
+            self.records.keep_copy(delivery.raw_name)
+            return delivery
 
     def preview(self, source: Source, key: str, log: logging.Logger, folder: Path) -> Delivery:
         """Fetch a source into a folder, and return the delivery that its landing would give.

@@ -21,6 +21,7 @@ NOTE = "outcome"
 REVERTED = "reverted"
 PRUNED = "pruned"
 REJECTS_DISMISSED = "rejects"
+MARKERS = (REVERTED, PRUNED, REJECTS_DISMISSED)
 
 
 class Sidecar(NamedTuple):
@@ -47,7 +48,14 @@ class Sidecar(NamedTuple):
 
 
 class Sidecars(Protocol):
-    """The sidecars of all deliveries of a raw zone. A write that returns survives a power cut."""
+    """The sidecars of all deliveries of a raw zone. A write that returns survives a power cut.
+
+    Attributes:
+        are_apart: whether they can be restored without the bytes. Then a copy of each record is
+            kept beside the bytes (see `adoption`).
+    """
+
+    are_apart: bool
 
     def read(self, name: RawName, suffix: str) -> Sidecar | None:
         """Return a sidecar; None: there is none."""

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Protocol, Self
 
 import duckdb
@@ -77,6 +77,12 @@ class Backend(Protocol):
     def lock(self) -> WriterLock:
         """The lock of the only writer."""
 
+    def means_damage(self, error: duckdb.Error) -> bool:
+        """Return whether an error of reading the tables means that they are damaged.
+
+        False for a server or a store that does not answer, a full disk and the like.
+        """
+
     def cached_id(self) -> str | None:
         """Return the id of the database without opening it; None where it is not known."""
 
@@ -124,7 +130,7 @@ class Backend(Protocol):
         """
 
     def maintain(
-        self, now: datetime, retention: timedelta, log: logging.Logger, *, dry_run: bool
+        self, retention: timedelta, log: logging.Logger, *, dry_run: bool
     ) -> Maintenance | None:
         """Keep the storage of the tables dense; None: this storage has no files to merge.
 

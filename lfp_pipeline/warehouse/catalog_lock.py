@@ -7,22 +7,22 @@ process does not end by itself: a process that waits for the lock ends it.
 
 import logging
 import os
-import socket
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import duckdb
 from pydantic import SecretStr
 
-from lfp_pipeline.errors import CatalogUnreachableError, LfpError, WarehouseBusyError
+from lfp_pipeline.errors import CatalogUnreachableError
 from lfp_pipeline.hosts.heartbeats import BEAT_SECONDS, DEAD_AFTER_SECONDS
+from lfp_pipeline.hosts.liveness import host_name
 from lfp_pipeline.hosts.postgres import connect, place_of
-from lfp_pipeline.warehouse.lake_catalog import FENCE_ERROR, LakeState, verified_state
+from lfp_pipeline.warehouse.lake_catalog import LakeState, verified_state
+from lfp_pipeline.warehouse.lake_hold import Hold, SharedHold, database_errors
 from lfp_pipeline.warehouse.writer_lock import LockHolder, WriterLock, wait_for_lock
 
 if TYPE_CHECKING:
@@ -40,9 +40,13 @@ _TAKE = """
 UPDATE lfp.writer SET token = NULL, backend = pg_backend_pid(), purpose = %(purpose)s,
     pid = %(pid)s, host = %(host)s, since = clock_timestamp()
 """
-_ADMIT = "UPDATE lfp.writer SET token = %(token)s WHERE backend = pg_backend_pid()"
 
+# Rows of processes that were killed while they waited are removed, too.
 _SHOW = """
+WITH gone AS (
+    DELETE FROM lfp.waiting_writer
+    WHERE backend NOT IN (SELECT pid FROM pg_stat_activity) OR backend = pg_backend_pid()
+)
 INSERT INTO lfp.waiting_writer
 VALUES (pg_backend_pid(), %(purpose)s, %(pid)s, %(host)s, clock_timestamp() - interval '1 s')
 """
@@ -59,8 +63,17 @@ WHERE locktype = 'advisory' AND database = (
     AND (classid::bigint << 32) | objid::bigint = {_KEY}
 """
 
+# Connections in transactions that have passed the fence: commits in flight.
+_COMMITS = """
+SELECT pid FROM pg_locks
+WHERE relation = 'lfp.writer'::regclass AND mode IN ('RowShareLock', 'RowExclusiveLock')
+    AND granted AND pid <> pg_backend_pid()
+"""
+
+# While a commit of the former holder is in flight, the next one waits with the lock.
 _HOLDER = f"""
-SELECT purpose, pid, host, {_AGE} FROM lfp.writer WHERE backend IN ({_LOCKS} AND granted)
+SELECT purpose, pid, host, {_AGE} FROM lfp.writer
+WHERE backend IN ({_LOCKS} AND granted) OR EXISTS ({_COMMITS})
 """
 
 _WAITING = f"""
@@ -68,94 +81,15 @@ SELECT purpose, pid, host, {_AGE} FROM lfp.waiting_writer
 WHERE backend IN ({_LOCKS} AND NOT granted) ORDER BY since
 """
 
-# The transaction of a commit in flight locks the row that the next holder changes.
+# A commit in flight locks the row that the next holder changes. While its connection is idle in the
+# transaction, the client has not sent COMMIT.
 _END_SUSPENDED = f"""
-SELECT pg_terminate_backend(process.pid)
-FROM pg_stat_activity AS holder JOIN pg_stat_activity AS process
-    ON process.pid = holder.pid
-    OR process.application_name = (SELECT token FROM lfp.writer)
-WHERE holder.pid IN ({_LOCKS} AND granted) AND holder.state = 'idle'
-    AND holder.state_change < clock_timestamp() - make_interval(secs => %(seconds)s)
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE state_change < clock_timestamp() - make_interval(secs => %(seconds)s) AND (
+    (state = 'idle' AND pid IN ({_LOCKS} AND granted))
+    OR (state LIKE 'idle in transaction%%' AND pid IN ({_COMMITS}))
+)
 """
-
-
-@dataclass
-class Hold:
-    """The lock while this process holds it.
-
-    Attributes:
-        connection: the connection that has the lock.
-        turns: sessions that commit under the same hold do so one at a time.
-    """
-
-    lock: "CatalogLock"
-    purpose: str
-    connection: "psycopg.Connection[Any]"
-    turns: Any = field(default_factory=threading.RLock)
-    _tokens: list[str | None] = field(default_factory=lambda: [None])
-
-    @contextmanager
-    def admitting(self, token: str) -> Iterator[None]:
-        """Let the connection with a token commit, during the block, and no other.
-
-        Raises:
-            WarehouseBusyError: the lock was lost; what was not committed before is not.
-        """
-        with self.naming_loss():
-            self._tokens.append(token)
-            try:
-                self._admit_last()
-                yield
-            finally:
-                self._tokens.pop()
-                with suppress(*_database_errors()):  # Another process may have the lock.
-                    self._admit_last()
-
-    @contextmanager
-    def naming_loss(self) -> Iterator[None]:
-        """Raise a WarehouseBusyError for an error of the block if the lock is lost.
-
-        Any error: another process may write meanwhile, so that the counts of the block are wrong.
-        """
-        try:
-            yield
-        except WarehouseBusyError:
-            raise
-        except Exception as error:
-            if FENCE_ERROR in str(error) or self.is_lost:
-                raise self._loss() from None
-            raise
-
-    @property
-    def is_lost(self) -> bool:
-        """Whether the connection with the lock has ended."""
-        try:
-            self.connection.execute("SELECT 1")
-        except _database_errors():
-            return True
-        return False
-
-    def state(self) -> LakeState:
-        """Return the state of the catalog; raise a WarehouseInconsistentError if it is unsafe."""
-        return self.lock.verified_state(self.connection)
-
-    def require(self) -> None:
-        """Raise a WarehouseBusyError if the lock is lost."""
-        if self.is_lost:
-            raise self._loss()
-
-    def _admit_last(self) -> None:
-        self.connection.execute(_ADMIT, {"token": self._tokens[-1]})
-
-    def _loss(self) -> WarehouseBusyError:
-        holder: object = None
-        with suppress(LfpError):
-            holder = self.lock.holder
-        return WarehouseBusyError(
-            f"The writer lock was lost while {self.purpose}, because its connection to the "
-            f"catalog at {place_of(self.lock.url)} ended; it was lost to {holder or 'nobody yet'}. "
-            "What was not committed until then is not in the tables; the next run merges it."
-        )
 
 
 @dataclass(frozen=True)
@@ -173,8 +107,8 @@ class CatalogLock(WriterLock):
     url: SecretStr
     data_path: str
     wait_seconds: float
-    shared: "SharedHold"
-    outer: "SharedHold | None" = None
+    shared: SharedHold
+    outer: SharedHold | None = None
 
     @contextmanager
     def held(self, purpose: str, log: logging.Logger) -> Iterator[Hold]:
@@ -228,7 +162,7 @@ class CatalogLock(WriterLock):
         with closing(connect(self.url, name)) as connection:
             try:
                 yield connection
-            except _database_errors()[1] as error:
+            except database_errors()[1] as error:
                 if not connection.closed:
                     raise
                 msg = f"The connection to the catalog at {place_of(self.url)} ended: {error}"
@@ -238,41 +172,26 @@ class CatalogLock(WriterLock):
         self, connection: "psycopg.Connection[Any]", purpose: str, log: logging.Logger
     ) -> None:
         connection.execute(_BEGIN)
-        this = {"purpose": purpose, "pid": os.getpid(), "host": socket.gethostname()}
+        this: dict[str, object] = {"purpose": purpose, "pid": os.getpid(), "host": host_name()}
         wait_for_lock(
-            partial(_acquired, connection),
+            partial(_acquired, connection, this),
             partial(_living_holder, connection, log),
             partial(_shown_as_waiting, connection, this, self.wait_seconds),
             self.wait_seconds,
             log,
         )
         connection.execute("SET lock_timeout = 0")
-        connection.execute(_TAKE, this)
 
 
-@dataclass
-class SharedHold:
-    """The hold of a lake that this process has now, if any; copies of the lake share it."""
-
-    hold: Hold | None = None
-
-    @contextmanager
-    def set_to(self, hold: Hold) -> Iterator[None]:
-        """Have this hold for the block."""
-        before, self.hold = self.hold, hold
-        try:
-            yield
-        finally:
-            if self.hold is hold:
-                self.hold = before
-
-
-def _acquired(connection: "psycopg.Connection[Any]", seconds: float) -> bool:
+def _acquired(
+    connection: "psycopg.Connection[Any]", this: dict[str, object], seconds: float
+) -> bool:
     import psycopg  # noqa: PLC0415 (only where several hosts work together)
 
     connection.execute(f"SET lock_timeout = {max(int(seconds * 1000), 1)}")
     try:
-        connection.execute(_LOCK)
+        connection.execute(_LOCK)  # Has no effect if an earlier try has got it.
+        connection.execute(_TAKE, this)
     except psycopg.errors.LockNotAvailable:
         return False
     return True
@@ -284,8 +203,11 @@ def _shown_as_waiting(
 ) -> Iterator[None]:
     if wait_seconds:
         connection.execute(_SHOW, this)
-    yield
-    connection.execute(_HIDE)
+    try:
+        yield
+    finally:
+        with suppress(*database_errors()):  # The row of a lost connection does not count.
+            connection.execute(_HIDE)
 
 
 @contextmanager
@@ -294,7 +216,7 @@ def _in_use(connection: "psycopg.Connection[Any]") -> Iterator[None]:
     ended = threading.Event()
 
     def use() -> None:
-        with suppress(*_database_errors()):
+        with suppress(*database_errors()):
             while not ended.wait(BEAT_SECONDS):
                 connection.execute("SELECT 1")
 
@@ -324,9 +246,3 @@ def _processes(connection: "psycopg.Connection[Any]", statement: str) -> list[Lo
     now = time.time()
     found = connection.execute(statement).fetchall()
     return [LockHolder(purpose, pid, host, now - age) for purpose, pid, host, age in found]
-
-
-def _database_errors() -> tuple[type[Exception], ...]:
-    import psycopg  # noqa: PLC0415 (only where several hosts work together)
-
-    return duckdb.Error, psycopg.Error

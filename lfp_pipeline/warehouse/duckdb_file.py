@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
@@ -18,7 +18,7 @@ from lfp_pipeline.common.duckdb_tools import (
     write_ahead_logs,
 )
 from lfp_pipeline.common.process_marks import scratch_folder
-from lfp_pipeline.errors import OperationRefusedError, user_message
+from lfp_pipeline.errors import OperationRefusedError, hint_for, user_message
 from lfp_pipeline.settings import Settings
 from lfp_pipeline.warehouse.backend import Backend
 from lfp_pipeline.warehouse.database_files import (
@@ -129,6 +129,9 @@ class Warehouse(Backend):
     def lock(self) -> FileWriterLock:
         return FileWriterLock(self.path, self.writer_wait_seconds)
 
+    def means_damage(self, error: duckdb.Error) -> bool:
+        return not hint_for(error)  # With a hint, the disk or the memory is at fault.
+
     def cached_id(self) -> str | None:
         return read_id(self._id_path)[0] if self.exists else None
 
@@ -176,11 +179,9 @@ class Warehouse(Backend):
     def use_tables(self, connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute("USE warehouse")
 
-    def maintain(
-        self, now: datetime, retention: timedelta, log: logging.Logger, *, dry_run: bool
-    ) -> None:
+    def maintain(self, retention: timedelta, log: logging.Logger, *, dry_run: bool) -> None:
         """Move the write-ahead log into the file."""
-        del now, retention
+        del retention
         if not dry_run:
             with self.session("maintaining", log) as connection:
                 self.flush(connection)

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Self
 from uuid import uuid4
 
@@ -18,11 +18,11 @@ from pydantic import SecretStr
 
 from lfp_pipeline.common.duckdb_tools import transaction
 from lfp_pipeline.errors import LfpError, OperationRefusedError
-from lfp_pipeline.hosts.postgres import connect, place_of
+from lfp_pipeline.hosts.postgres import connect, place_of, server_time
 from lfp_pipeline.settings import Settings
 from lfp_pipeline.warehouse.backend import Backend, Maintenance
-from lfp_pipeline.warehouse.catalog_lock import CatalogLock, Hold, SharedHold
-from lfp_pipeline.warehouse.lake_catalog import LakeState, Snapshot, newest_snapshot
+from lfp_pipeline.warehouse.catalog_lock import CatalogLock
+from lfp_pipeline.warehouse.lake_catalog import LakeState, Snapshot, newest_snapshot, require_path
 from lfp_pipeline.warehouse.lake_connection import (
     CONFIG,
     attach_lake,
@@ -30,12 +30,15 @@ from lfp_pipeline.warehouse.lake_connection import (
     load_extensions,
     naming_unreachable,
 )
+from lfp_pipeline.warehouse.lake_damage import means_damage, naming_damage, naming_expiry
+from lfp_pipeline.warehouse.lake_hold import Hold, SharedHold
 from lfp_pipeline.warehouse.lake_maintenance import maintain_lake
 from lfp_pipeline.warehouse.lake_owner import require_owner
 from lfp_pipeline.warehouse.lake_schemas import (
-    hold_schema,
     is_abandoned,
+    marked,
     new_schema,
+    require_mark,
     show_to_readers,
 )
 from lfp_pipeline.warehouse.lake_snapshot_note import SnapshotNote
@@ -132,6 +135,9 @@ class Lake(Backend):
             self.url, data_path(self.place), self.writer_wait_seconds, self.hold, self.outer
         )
 
+    def means_damage(self, error: duckdb.Error) -> bool:
+        return means_damage(error, self.place)
+
     def cached_id(self) -> str | None:
         snapshot = None if self.is_shadow else self._live
         return snapshot.database_id if snapshot else None
@@ -157,8 +163,9 @@ class Lake(Backend):
         if self.is_read_only:
             self._require_tables()
             self._prepare(connection)
-            require_present_schema(connection)
-            yield
+            with naming_expiry():
+                require_present_schema(connection)
+                yield
             return
         with self.lock.held(purpose, log) as hold, self._attached(connection, hold, log):
             yield
@@ -178,7 +185,7 @@ class Lake(Backend):
 
     @contextmanager
     def read_session(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        with replace(self, is_read_only=True).connect() as connection:
+        with replace(self, is_read_only=True).connect() as connection, naming_expiry():
             self.use_tables(connection)
             yield connection
 
@@ -199,20 +206,25 @@ class Lake(Backend):
         ((before,),) = connection.execute("SELECT current_setting('search_path')").fetchall()
         connection.execute(f"SET search_path = '{before or 'memory.main'},{name}.{schema}'")
         try:
-            yield
+            with naming_expiry():
+                yield
         finally:
             connection.execute(f"SET search_path = '{before}'")
             connection.execute(f"DETACH {name}")
 
-    def maintain(
-        self, now: datetime, retention: timedelta, log: logging.Logger, *, dry_run: bool
-    ) -> Maintenance:
-        if not dry_run:
-            with self.session("maintaining", log) as connection:
-                return maintain_lake(connection, now, retention, dry_run=False)
-        # Without the lock, the fence refuses what is not dry.
-        with replace(self, is_read_only=False).connect() as connection:
-            return maintain_lake(connection, now, retention, dry_run=True)
+    def maintain(self, retention: timedelta, log: logging.Logger, *, dry_run: bool) -> Maintenance:
+        if dry_run:
+            with (
+                closing(connect(self.url, "lfp maintain")) as catalog,
+                replace(self, is_read_only=False).connect() as connection,
+            ):
+                return maintain_lake(connection, server_time(catalog), retention, None)
+        with (
+            self.connect() as connection,
+            self.lock.held("maintaining", log) as hold,
+            self._attached(connection, hold, log),
+        ):
+            return maintain_lake(connection, server_time(hold.connection), retention, hold)
 
     def flush(self, connection: duckdb.DuckDBPyConnection) -> None:
         pass  # Each commit is where readers find it.
@@ -221,8 +233,7 @@ class Lake(Backend):
     def shadow(self) -> Iterator[Self]:
         """Yield an empty warehouse in another schema; the next writer removes what is left."""
         schema = new_schema()
-        with closing(connect(self.url, "lfp rebuild")) as mark:
-            hold_schema(mark, schema)
+        with marked(self.url, schema):
             yield replace(self, schema=schema, hold=SharedHold(), outer=self.hold)
         with suppress(LfpError, duckdb.Error), self.waiting(0).session("removing a shadow", _LOG):
             pass
@@ -230,6 +241,7 @@ class Lake(Backend):
     def swap_in(self, shadow: Self) -> None:
         """Replace the views by those of a shadow, and drop the old schema, in one commit."""
         assert shadow.schema is not None  # noqa: S101 (for the types)
+        require_mark(shadow.schema)
         with self.locked_session(_LOG) as connection:
             old = schema_in_use(connection)
             use_schema(connection, shadow.schema)
@@ -244,6 +256,8 @@ class Lake(Backend):
         """The newest snapshot, if the lake has tables."""
         with closing(connect(self.url, "lfp reader")) as connection:
             snapshot = newest_snapshot(connection)
+            if snapshot is not None:
+                require_path(snapshot.data_path, place_of(self.url), data_path(self.place))
         return snapshot if snapshot and snapshot.live else None
 
     def _require_tables(self) -> None:
@@ -271,14 +285,14 @@ class Lake(Backend):
         self, connection: duckdb.DuckDBPyConnection, hold: Hold, log: logging.Logger
     ) -> Iterator[None]:
         token = self._prepare(connection)
-        with naming_unreachable(self.url), hold.admitting(token):
+        with naming_unreachable(self.url), naming_damage(self.place), hold.admitting(token):
             state = hold.state()
             require_owner(self.place, state.identity, place_of(self.url))
+            note = None if self.is_shadow else SnapshotNote(self.place, log)
             schema = self._open(connection, hold, state, log)
-            if self.is_shadow:
+            if note is None:
                 yield
                 return
-            note = SnapshotNote(self.place, log)
             has_lost = note.shows_loss(self.location, state)
             if has_lost or schema != state.live or not is_present(state.version):
                 _show(connection, schema, is_other_database=has_lost)
@@ -293,6 +307,8 @@ class Lake(Backend):
         log: logging.Logger,
     ) -> str:
         """Use the schema, with present tables; remove what killed processes have left."""
+        if self.schema is not None:
+            require_mark(self.schema)
         schema = self.schema or state.live or new_schema()
         for other in set(state.schemas) - {schema, state.live}:
             if is_abandoned(hold.connection, other):
@@ -309,7 +325,8 @@ class Lake(Backend):
 def _show(connection: duckdb.DuckDBPyConnection, schema: str, *, is_other_database: bool) -> None:
     """Let readers see the tables of a schema, and give a database that has lost commits another id.
 
-    With another id, no status note counts, and the next run merges again what was lost.
+    With another id, no status note counts, and the next run merges again what was lost and has a
+    record.
     """
     with transaction(connection):
         if is_other_database:

@@ -82,6 +82,8 @@ FOR EACH STATEMENT EXECUTE FUNCTION lfp.fence();
 ALTER TABLE lfp_lake.ducklake_snapshot ENABLE ALWAYS TRIGGER lfp_fence;
 """
 
+_PATH = "SELECT value FROM lfp_lake.ducklake_metadata WHERE key = 'data_path' AND scope IS NULL"
+
 _IS_PREPARED = "SELECT to_regclass('lfp.writer'), to_regclass('lfp_lake.ducklake_snapshot')"
 
 # A copy of the database has the id of the original, and another oid or another server.
@@ -100,7 +102,7 @@ SELECT
             AND tgenabled = 'A' AND tgtype = 2 + 4 + 8
             AND nspname = 'lfp' AND proname = 'fence' AND prosrc = %(body)s),
     (SELECT value FROM lfp_lake.ducklake_metadata WHERE key = 'version' AND scope IS NULL),
-    (SELECT value FROM lfp_lake.ducklake_metadata WHERE key = 'data_path' AND scope IS NULL),
+    ({_PATH}),
     (SELECT version FROM lfp.lake_identity),
     (SELECT jsonb_build_array(catalog_id, system_identifier, database_oid)
         FROM ({_IDENTITY}) AS identity),
@@ -115,7 +117,8 @@ _SNAPSHOT = f"""
 SELECT snapshot_id,
     (SELECT sql FROM lfp_lake.ducklake_view
         WHERE view_name = '{POINTER}' AND begin_snapshot <= snapshot_id
-            AND (end_snapshot > snapshot_id OR end_snapshot IS NULL))
+            AND (end_snapshot > snapshot_id OR end_snapshot IS NULL)),
+    ({_PATH})
 FROM lfp_lake.ducklake_snapshot ORDER BY snapshot_id DESC LIMIT 1
 """
 
@@ -168,11 +171,13 @@ class Snapshot:
         number: DuckLake's number of it.
         live: the schema in use; None: there is no database yet.
         database_id: the id of the database.
+        data_path: where the files are.
     """
 
     number: int
     live: str | None
     database_id: str | None
+    data_path: str
 
 
 def pointer_view(schema: str, database_id: str, version: int) -> str:
@@ -209,14 +214,23 @@ def verified_state(connection: "psycopg.Connection[Any]", place: str, data_path:
             f"lfp_lake.ducklake_snapshot) is missing, disabled or changed. {_INIT}"
         )
         raise WarehouseInconsistentError(msg)
+    require_path(path, place, data_path)
+    found = CatalogIdentity(*identity), snapshot, tuple(schemas or ())
+    return LakeState(*found, *_pointed_at(pointer))
+
+
+def require_path(path: str, place: str, data_path: str) -> None:
+    """Raise a WarehouseInconsistentError if a catalog has its files in another place.
+
+    Args:
+        path: where the catalog has them; the other arguments are those of `verified_state`.
+    """
     if path.rstrip("/") != data_path.rstrip("/"):
         msg = (
             f"The catalog at {place} has its files in {path.rstrip('/')}, and not in {data_path}. "
             "Correct the setting LFP_LAKE or LFP_CATALOG."
         )
         raise WarehouseInconsistentError(msg)
-    found = CatalogIdentity(*identity), snapshot, tuple(schemas or ())
-    return LakeState(*found, *_pointed_at(pointer))
 
 
 def newest_snapshot(connection: "psycopg.Connection[Any]") -> Snapshot | None:
@@ -227,8 +241,8 @@ def newest_snapshot(connection: "psycopg.Connection[Any]") -> Snapshot | None:
     found = connection.execute(_SNAPSHOT).fetchone()
     if found is None:
         return None
-    number, pointer = found
-    return Snapshot(number, *_pointed_at(pointer)[:2])
+    number, pointer, path = found
+    return Snapshot(number, *_pointed_at(pointer)[:2], path)
 
 
 def catalog_identity(connection: "psycopg.Connection[Any]") -> CatalogIdentity:

@@ -5,6 +5,7 @@ secrets, which it shows redacted.
 """
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -21,6 +22,7 @@ from lfp_pipeline.errors import (
     SettingsError,
     WarehouseInconsistentError,
 )
+from lfp_pipeline.hosts.bucket_client import endpoint
 from lfp_pipeline.hosts.postgres import connection_text, place_of
 
 CONFIG: Mapping[str, Any] = {
@@ -41,7 +43,24 @@ _SETTINGS = (
     "SET enable_progress_bar = false",
 )
 
-_UNREACHABLE = ("Unable to connect to Postgres", "server closed the connection unexpectedly")
+# Parts of messages of libpq, PostgreSQL and DuckDB. A ROLLBACK fails only with its connection.
+_UNREACHABLE = (
+    "Unable to connect to Postgres",
+    "connection to server",
+    "could not connect",
+    "server closed the connection",
+    "could not receive data from server",
+    "could not send data to server",
+    "SSL connection has been closed",
+    "SSL SYSCALL error",
+    "SSL error:",
+    "terminating connection",
+    "no connection to the server",
+    'Failed to execute query "ROLLBACK"',
+    "from DuckLake: .*transaction is aborted",  # It had another cause, which is not shown.
+    "the database system is",
+    "cannot execute .* in a read-only transaction",
+)
 
 _UNUSABLE = {
     "creating a new DuckLake is explicitly disabled": "The catalog at {catalog} has no tables for "
@@ -126,7 +145,7 @@ def naming_unreachable(url: SecretStr) -> Iterator[None]:
 
 def is_unreachable(error: Exception) -> bool:
     """Return whether DuckDB could not reach PostgreSQL."""
-    return any(sign in str(error) for sign in _UNREACHABLE)
+    return re.search("|".join(_UNREACHABLE), str(error)) is not None
 
 
 def _create_secret(connection: duckdb.DuckDBPyConnection, name: str, parameters: str) -> None:
@@ -145,8 +164,8 @@ def _bucket_secret(data_path: str, environ: Mapping[str, str]) -> str:
         "SESSION_TOKEN": environ.get("AWS_SESSION_TOKEN"),
         "REGION": environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION"),
     }
-    if endpoint := environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL"):
-        parts = urlsplit(endpoint)
+    if server := endpoint():
+        parts = urlsplit(server)
         texts |= {
             "ENDPOINT": parts.netloc + parts.path.rstrip("/"),
             "USE_SSL": str(parts.scheme == "https").lower(),

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 import duckdb
 
 from lfp_pipeline.warehouse.backend import Maintenance
+from lfp_pipeline.warehouse.lake_hold import Hold
 
 GRACE = timedelta(hours=1)
 """The least time from the end of a file's last snapshot to the removal of the file."""
@@ -32,20 +33,27 @@ _FILES = "SELECT sum(file_count)::BIGINT FROM ducklake_table_info('warehouse')"
 
 
 def maintain_lake(
-    connection: duckdb.DuckDBPyConnection, now: datetime, retention: timedelta, *, dry_run: bool
+    connection: duckdb.DuckDBPyConnection, now: datetime, retention: timedelta, hold: Hold | None
 ) -> Maintenance:
-    """Maintain the attached lake, and return what was done, or what would be.
+    """Maintain the attached lake, and return what was done.
 
     Args:
-        now: the present time, in UTC with a time zone.
+        now: the present time by the clock of PostgreSQL, as the times of snapshots are.
         retention: the age up to which snapshots are kept.
+        hold: the writer lock; None: change nothing, and return what would be done.
+
+    Raises:
+        WarehouseBusyError: the lock was lost.
     """
+    dry_run = hold is None
     files = _number_of_files(connection)
     if not dry_run:
         connection.execute(_REWRITE)
         connection.execute(_MERGE)
 
     def count(statement: str, age: timedelta) -> int:
+        if hold is not None:  # The fence refuses commits, not the removal of files.
+            hold.require()
         values = {"time": now - age, "dry_run": dry_run}
         return len(connection.execute(statement, values).fetchall())
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from lfp_pipeline.common.setting_types import BUCKET
-from lfp_pipeline.errors import OperationRefusedError
+from lfp_pipeline.errors import LfpError, OperationRefusedError
 from lfp_pipeline.hosts.bucket import Bucket
 from lfp_pipeline.warehouse.lake_catalog import CatalogIdentity
 from lfp_pipeline.warehouse.lake_notes import (
@@ -47,6 +47,14 @@ def claim(place: str, identity: CatalogIdentity, catalog: str) -> None:
     require_owner(place, identity, catalog)
 
 
+def is_claimed(place: str) -> bool:
+    """Return whether the marker of a catalog can be read at a place."""
+    try:
+        return read_note(place, MARKER) is not None
+    except (LfpError, OSError):
+        return False
+
+
 def take_over(place: str, identity: CatalogIdentity, catalog: str) -> None:
     """Give a place to a copy of the catalog that owns it, which is then refused; errors as above.
 
@@ -63,7 +71,10 @@ def require_owner(place: str, identity: CatalogIdentity, catalog: str) -> None:
     """Raise an OperationRefusedError unless a catalog owns a place; other errors as above."""
     found = _owner(place)
     if found is None:
-        msg = f"{place}/{MARKER} is missing. Run `lfp cluster init`, which creates it."
+        msg = (
+            f"{place}/{MARKER} is missing. Mount the folder, or correct LFP_LAKE; if the file was "
+            "removed, run `lfp cluster init`, which creates it."
+        )
         raise OperationRefusedError(msg)
     owner, owner_catalog = found
     if owner.catalog_id != identity.catalog_id:

@@ -1,10 +1,15 @@
 """The schemas of a lake: each is a database; the schema `main` shows the live one to readers."""
 
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import duckdb
+from pydantic import SecretStr
 
+from lfp_pipeline.errors import LfpError
+from lfp_pipeline.hosts.postgres import connect
 from lfp_pipeline.warehouse.lake_catalog import POINTER, pointer_view
 from lfp_pipeline.warehouse.schema import database_id, schema_version, tables_in_use
 
@@ -15,19 +20,47 @@ if TYPE_CHECKING:
 _TRY_MARK = "SELECT pg_try_advisory_lock(hashtextextended(%(schema)s, 1))"
 _RELEASE_MARK = "SELECT pg_advisory_unlock(hashtextextended(%(schema)s, 1))"
 
+_MARKS: dict[str, "psycopg.Connection[Any]"] = {}
+"""The connections with the locks of the schemas that this process builds."""
+
 
 def new_schema() -> str:
     """Return a name for a new schema."""
     return f"v_{uuid4().hex[:12]}"
 
 
-def hold_schema(connection: "psycopg.Connection[Any]", schema: str) -> None:
-    """Let no other process drop a schema, as long as the connection lasts."""
-    connection.execute(_TRY_MARK, {"schema": schema})
+@contextmanager
+def marked(url: SecretStr, schema: str) -> Iterator[None]:
+    """Let no process drop a schema that this one builds in the block."""
+    with closing(connect(url, "lfp rebuild")) as connection:
+        connection.execute("SET idle_session_timeout = 0")
+        connection.execute(_TRY_MARK, {"schema": schema})
+        _MARKS[schema] = connection
+        try:
+            yield
+        finally:
+            del _MARKS[schema]
+
+
+def require_mark(schema: str) -> None:
+    """Raise an LfpError if other processes may have dropped a schema that this one builds."""
+    import psycopg  # noqa: PLC0415 (only where several hosts work together)
+
+    try:
+        _MARKS[schema].execute("SELECT 1")
+    except psycopg.Error as error:
+        reason = str(error).partition("\n")[0]
+        msg = (
+            f"The connection to PostgreSQL that protects the new tables was lost: {reason}. "
+            "Nothing was changed. Run this again."
+        )
+        raise LfpError(msg) from None
 
 
 def is_abandoned(connection: "psycopg.Connection[Any]", schema: str) -> bool:
     """Return whether no living process builds the tables in a schema."""
+    if schema in _MARKS:
+        return False
     this = {"schema": schema}
     ((is_free,),) = connection.execute(_TRY_MARK, this).fetchall()
     if is_free:

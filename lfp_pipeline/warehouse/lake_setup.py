@@ -13,6 +13,8 @@ from lfp_pipeline.warehouse.lake_catalog import (
     CREATE_SCHEMAS,
     CREATE_TABLES,
     catalog_identity,
+    newest_snapshot,
+    require_path,
     verified_state,
 )
 from lfp_pipeline.warehouse.lake_connection import (
@@ -45,13 +47,18 @@ def create_lake_tables(settings: Settings, connection: "psycopg.Connection[Any]"
     """
     assert settings.catalog is not None  # noqa: S101 (for the types)
     url, place = settings.catalog, settings.lake_place
-    for other in (settings.raw_place, settings.inbox_place):
+    for setting, other in (("LFP_RAW", settings.raw_place), ("LFP_INBOX", settings.inbox_place)):
         if f"{other}/".startswith(f"{place}/"):
-            msg = f"{other} is in the folder of the lake, {place}. Set LFP_LAKE to a place apart."
+            msg = (
+                f"{setting} is {other}, which is in the folder of the lake, {place}. Set {setting} "
+                "or LFP_LAKE to a place apart."
+            )
             raise OperationRefusedError(msg)
     path = data_path(place)
     connection.execute(CREATE_SCHEMAS)
     connection.execute(CREATE_TABLES)
+    if present := newest_snapshot(connection):
+        require_path(present.data_path, place_of(url), path)
     claim(place, catalog_identity(connection), place_of(url))
     with closing(duckdb.connect(config=dict(CONFIG))) as lake:
         load_extensions(lake, path)

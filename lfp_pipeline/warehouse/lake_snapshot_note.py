@@ -5,7 +5,7 @@ The note is not in PostgreSQL. So it shows if an older copy of PostgreSQL's data
 
 import logging
 
-from lfp_pipeline.errors import LfpError, user_message
+from lfp_pipeline.errors import LfpError, WarehouseInconsistentError, user_message
 from lfp_pipeline.warehouse.lake_catalog import LakeState, Snapshot
 from lfp_pipeline.warehouse.lake_notes import read_note, replace_note
 
@@ -17,23 +17,29 @@ _HEADER = "database_id,snapshot\n"
 class SnapshotNote:
     """The note at a place, as it was when a session began.
 
-    A note that cannot be read is not replaced: it may be the only trace of a loss.
+    Without it, a session must not commit: as many commits as were lost would hide the loss.
     """
 
     def __init__(self, place: str, log: logging.Logger) -> None:
+        """Read the note.
+
+        Raises:
+            BucketUnreachableError: the server of the bucket does not answer, or refuses it.
+            WarehouseInconsistentError: the note does not have what this program writes.
+            OSError: the file in a folder cannot be read.
+        """
         self._place = place
         self._log = log
-        self._noted: tuple[str, int] | None = None
-        self._is_known = True
+        content = read_note(place, NAME)
         try:
-            self._noted = _parsed(read_note(place, NAME))
-        except (LfpError, OSError, ValueError) as error:
-            self._is_known = False
-            log.warning(
-                "%s/%s cannot be read, so that lost commits would not show. It stays as it is. "
-                "Check the place of the lake, or restore or remove this file. %s",
-                *(place, NAME, user_message(error)),
+            self._noted = _parsed(content)
+        except ValueError:
+            msg = (
+                f"{place}/{NAME} does not have the number of a snapshot. Restore it from a copy, "
+                "or remove it; without it, the next run does not notice an older copy of "
+                "PostgreSQL's database."
             )
+            raise WarehouseInconsistentError(msg) from None
 
     def shows_loss(self, lake: str, state: LakeState) -> bool:
         """Return, and report, whether the same database had a newer snapshot than its newest.
@@ -46,15 +52,15 @@ class SnapshotNote:
             return False
         loss = (
             "%s has lost what was committed last: its newest snapshot is %d, and had been %d. An "
-            "older copy of PostgreSQL's database was put back. Run `lfp ingest`, which merges what "
-            "is missing from the raw zone."
+            "older copy of PostgreSQL's database was put back. Run `lfp cluster init`, which "
+            "adopts the deliveries that landed since, then `lfp ingest`."
         )
         self._log.warning(loss, lake, state.snapshot, noted_snapshot)
         return True
 
     def update(self, newest: Snapshot | None) -> None:
         """Note the newest snapshot. A failure does no harm now."""
-        if not self._is_known or newest is None or newest.database_id is None:
+        if newest is None or newest.database_id is None:
             return
         present = newest.database_id, newest.number
         if present == self._noted:

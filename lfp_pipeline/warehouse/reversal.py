@@ -153,7 +153,8 @@ HAVING sum(change) <> 0
 
 _UNAVAILABLE = (
     "Rows that it may have had when {delivery_id} was reverted are lost, because its bytes are "
-    "pruned. Land its file again to restore them."
+    "pruned. Land its file again, with the time that it had, to restore them: "
+    "`touch -d TIME FILE; lfp ingest FILE`."
 )
 
 _REMOVE = [

@@ -12,7 +12,13 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from lfp_pipeline.cli.dagster_home import dagster_home, is_customized, main, prepared_home
+from lfp_pipeline.cli.dagster_home import (
+    dagster_home,
+    is_customized,
+    main,
+    needs_broker,
+    prepared_home,
+)
 from lfp_pipeline.cli.main import main as lfp
 from lfp_pipeline.common.project_folder import TEMPLATES
 from lfp_pipeline.errors import SettingsError
@@ -279,6 +285,7 @@ def test_a_home_of_one_machine_becomes_one_of_several_hosts_and_back(
     prepared_home()  # No server is asked.
     assert config.read_text() == of_hosts.read_text()
     assert not is_customized(tmp_path)
+    assert needs_broker(tmp_path)
     monkeypatch.delenv("LFP_CATALOG")
     prepared_home()
     assert config.read_text() == TEMPLATE.read_text()
@@ -290,4 +297,7 @@ def test_a_home_of_one_machine_becomes_one_of_several_hosts_and_back(
     prepared_home()
     assert config.read_text().endswith("# Mine.\n")
     assert is_customized(tmp_path)
+    assert not needs_broker(tmp_path)
+    config.write_text(of_hosts.read_text().replace("success: 90", "success: 9"))
+    assert needs_broker(tmp_path), "the launcher decides, not the retention"
     assert "is kept" in capsys.readouterr().err

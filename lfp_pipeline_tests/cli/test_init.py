@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 
 import dagster as dg
@@ -193,9 +194,6 @@ def test_relative_paths_of_the_settings_file_start_at_the_project(
 def test_systemd_accepts_the_service_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    verifier = shutil.which("systemd-analyze")
-    if verifier is None:
-        pytest.skip("systemd-analyze is not installed")
     python = tmp_path / "a 100% $HOME" / "python"
     python.parent.mkdir()
     shutil.copy("/bin/true", python)
@@ -205,10 +203,17 @@ def test_systemd_accepts_the_service_files(
     assert init(name, "--systemd") == 0
     services = sorted((tmp_path / name / "systemd").iterdir())
     assert [service.name for service in services] == ["lfp-daemon.service", "lfp-webserver.service"]
-    checked = subprocess.run(
-        [verifier, "verify", *services], capture_output=True, text=True, check=False
-    )
-    assert (checked.returncode, checked.stderr) == (0, "")
+    assert verified(services) == (0, "")
+
+
+def verified(services: Sequence[Path]) -> tuple[int, str]:
+    """Return the exit code of systemd's check of service files, and what it says."""
+    verifier = shutil.which("systemd-analyze")
+    if verifier is None:
+        pytest.skip("systemd-analyze is not installed")
+    command = [verifier, "verify", *services]
+    checked = subprocess.run(command, capture_output=True, text=True, check=False)
+    return checked.returncode, checked.stderr
 
 
 def test_the_service_files_name_this_installation(tmp_path: Path) -> None:
@@ -233,6 +238,22 @@ def test_hosts_that_work_together_have_services_of_a_head_and_a_worker(
     assert f'\nExecStart=:"{sys.executable}" -m lfp_pipeline worker\n' in text
     assert '"LFP_LAKE=s3://a-bucket/lake"' in text
     assert "s3cret" not in text
+    assert "lfp-daemon" not in text
+    assert "\nJoinsNamespaceOf=\n" in text
+    assert "\nAmbientCapabilities=CAP_LEASE\n" in text
+    assert verified(services) == (0, "")
+
+
+def test_an_inbox_in_a_bucket_needs_no_leases(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LFP_CATALOG", "postgresql://lfp@db.example/lfp")
+    monkeypatch.setenv("LFP_INBOX", "s3://a-bucket/inbox")
+    assert init("shop", "--systemd") == 0
+    services = sorted((tmp_path / "shop" / "systemd").iterdir())
+    for service in services:
+        assert "\nCapabilityBoundingSet=\nAmbientCapabilities=\n" in service.read_text()
+    assert verified(services) == (0, "")
 
 
 def test_the_services_get_the_settings_of_this_environment(

@@ -5,16 +5,21 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import duckdb
 import pytest
+from pydantic import SecretStr
 from rich.cells import cell_len
 
+from lfp_pipeline.cli import rejects
 from lfp_pipeline.common.text import short_name
 from lfp_pipeline.model.delivery import label_of
+from lfp_pipeline.operations.export_rejects import RejectsFile
 from lfp_pipeline.operations.find_delivery import find_delivery
 from lfp_pipeline.operations.prune import prune_raw
 from lfp_pipeline.operations.purge import Selection, purge_products
+from lfp_pipeline.settings import Settings
 from testing.command_line import CommandLine
 from testing.dagster_project import HEADER, drop
 from testing.engine import LOG
@@ -407,7 +412,19 @@ def test_rejects_are_written_with_the_next_steps(lfp: CommandLine):
     assert "        lfp dismiss 'it'\"'\"'s.csv#19700101T000001'\n" in rest
     assert "drop it into data/inbox under the same name." in " ".join(rest.split())
     assert "1 value began with one of = + - @." in rest
-    assert "touch -d 1970-01-01T00:00:01.000000Z FILE" in rest.replace("\n", " ")
+    assert "touch -d 1970-01-01T00:00:01.000000Z FILE; lfp ingest FILE" in rest.replace("\n", " ")
+
+
+@pytest.mark.parametrize("inbox", ["s3://shop/inbox", None])
+def test_rejects_are_corrected_in_the_inbox_of_the_settings(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], inbox: str | None
+):
+    settings = Settings(data_dir=tmp_path, catalog=SecretStr("postgresql://db/lfp"), inbox=inbox)
+    path, id_ = tmp_path / "rejects.csv", "a.csv#20260102T030405.000000Z#0123456789abcdef"
+    found = RejectsFile(path, "a.csv", id_, "a.csv", True, False, 1, 0, False)
+    rejects._print([found], settings)  # noqa: SLF001
+    place = inbox or os.path.relpath(tmp_path / "inbox")
+    assert f"drop it into {place} under the same name" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize("which", ["fruit.csv#19700101T000001", "1"])

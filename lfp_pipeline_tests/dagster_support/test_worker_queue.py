@@ -179,8 +179,7 @@ def test_a_run_whose_message_is_lost_fails_is_no_attempt_and_is_requested_again(
 
 
 def test_runs_wait_while_the_broker_is_down_and_begin_once_it_is_back(cluster: Cluster) -> None:
-    head = cluster.start_head()
-    cluster.start_worker("one")
+    head, worker = cluster.start_head(), cluster.start_worker("one")
     cluster.redis.stop()
     cluster.drop("a.csv", "s1,Ann,x", "s2,Bob,y")
     until(lambda: "QUEUED" in statuses(cluster), 60)
@@ -189,6 +188,7 @@ def test_runs_wait_while_the_broker_is_down_and_begin_once_it_is_back(cluster: C
     cluster.redis.start()
     until(lambda: statuses(cluster) == ["SUCCESS"], 120)
     assert_merged_once(cluster)
+    assert "Traceback" not in worker.output()
 
 
 def test_a_worker_finishes_its_runs_on_a_signal_and_drops_them_on_the_second(

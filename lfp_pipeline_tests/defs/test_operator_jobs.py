@@ -57,7 +57,7 @@ def test_a_delivery_is_reverted_and_reinstated(stocked: Project) -> None:
     # Its file is still in the inbox; the delivery remains reverted.
     assert stocked.run("ingest_inbox").success
     assert stocked.products == expected_products([A])
-    assert "1 reverted: b.csv" in stocked.tick().skip_message
+    assert "1 reverted or dismissed: b.csv" in stocked.tick().skip_message
     assert stocked.ingest(B.key).success
     assert stocked.products == expected_products([A])
 
@@ -170,7 +170,7 @@ def test_an_operation_succeeds_though_the_database_is_opened_afterwards(
 
         monkeypatch.setattr(operator_jobs, "purge_products", purge_and_open)
         summary = operate(stocked, "purge_products", skus=["s1"])
-    assert summary.startswith("1 of 4 products were deleted.")
+    assert summary.startswith("1 of 4 products was deleted.")
     assert [product[0] for product in stocked.products] == ["s2", "s3", "s4"]
 
 

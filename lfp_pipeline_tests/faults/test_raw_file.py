@@ -72,7 +72,7 @@ def test_a_damaged_raw_file_fails_the_delivery_and_changes_no_table(
     account = engine.ingest(delivery, LOG).account
     assert account.status is Status.FAILED
     assert str(account.error).startswith(f"{delivery.path} {error}")
-    assert "Then run `lfp ingest`" in str(account.error)
+    assert "Restore it from a copy, and run `lfp ingest`; or " in str(account.error)
     after = tables(engine)
     assert [row for row in after["ledger"] if row[0] != delivery.delivery_id] == before["ledger"]
     assert after | {"ledger": None} == before | {"ledger": None}

@@ -40,7 +40,7 @@ def test_a_raw_zone_that_cannot_be_written_is_named(engine: Engine) -> None:
     before = tables(engine)
     with read_only(engine.settings.raw_dir), pytest.raises(LandingError) as caught:
         land(engine, SECOND)
-    error = f"The raw zone {engine.settings.raw_dir} cannot be written: Read-only file system."
+    error = f"The folder {engine.settings.raw_dir} cannot be written: Read-only file system."
     assert str(caught.value).startswith(f"{error} {REMEDY}")
     assert tables(engine) == before
     engine.ingest(land(engine, SECOND), LOG)

@@ -10,6 +10,7 @@ import pytest
 
 from lfp_pipeline.errors import BucketUnreachableError
 from lfp_pipeline.hosts import bucket as bucket_module
+from lfp_pipeline.hosts import bucket_client
 from lfp_pipeline.hosts.bucket import Bucket
 from testing.s3_server import Environ, S3Server
 
@@ -19,8 +20,7 @@ LARGE = os.urandom(3 * 2**20)
 @pytest.fixture
 def bucket(bucket_place: str, monkeypatch: pytest.MonkeyPatch) -> Bucket:
     monkeypatch.setattr(bucket_module, "_PAUSE_SECONDS", 0.01)
-    monkeypatch.setattr(bucket_module, "_ATTEMPTS", 3)
-    bucket_module._client_of.cache_clear()  # noqa: SLF001
+    monkeypatch.setattr(bucket_client, "ATTEMPTS", 3)
     return Bucket(bucket_place, "LFP_RAW")
 
 
@@ -92,16 +92,107 @@ def test_a_listing_takes_a_request_for_a_thousand_objects(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", ["500", "503", "slow", "lost"])
-def test_requests_are_repeated(bucket: Bucket, s3_server: S3Server, fault: str) -> None:
+@pytest.mark.parametrize("content", [b"content", LARGE * 2])
+@pytest.mark.parametrize("replace", [False, True])
+def test_requests_are_repeated(
+    bucket: Bucket,
+    s3_server: S3Server,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: str,
+    content: bytes,
+    replace: bool,
+) -> None:
+    monkeypatch.setattr(bucket_module, "_PART_BYTES", 5 * 2**20)
     s3_server.fault = some_fail(fault)
-    put(bucket, "a", b"content")  # A repeated request may find its own object.
-    assert read(bucket, "a") == b"content"
+    done = put(bucket, "a", content, replace=replace)
+    assert done or not replace  # A repeated request may find its own object.
+    assert read(bucket, "a") == content
     assert [found.name for found in bucket.objects()] == ["a"]
+
+
+@pytest.mark.parametrize("replace", [False, True])
+def test_an_upload_whose_completion_is_answered_by_an_error_is_there(
+    bucket: Bucket, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch, replace: bool
+) -> None:
+    monkeypatch.setattr(bucket_module, "_PART_BYTES", 5 * 2**20)
+    answers = iter(["lost", "404 NoSuchUpload"])
+
+    def fault(environ: Environ) -> str | None:
+        is_completion = (
+            "uploadId" in environ["QUERY_STRING"] and environ["REQUEST_METHOD"] == "POST"
+        )
+        return next(answers, None) if is_completion else None
+
+    s3_server.fault = fault
+    assert put(bucket, "a", LARGE * 2, replace=replace) is replace
+    assert next(answers, None) is None
+    assert read(bucket, "a") == LARGE * 2
+
+
+def test_an_upload_that_the_server_has_removed_is_made_again(
+    bucket: Bucket, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bucket_module, "_PART_BYTES", 5 * 2**20)
+    removed = iter(["404 NoSuchUpload"])
+    s3_server.fault = lambda environ: (
+        next(removed, None) if environ["REQUEST_METHOD"] == "PUT" else None
+    )
+    assert put(bucket, "a", LARGE * 2)
+    assert next(removed, None) is None
+    assert [method for method, _ in s3_server.requests].count("POST") == 3  # One completion.
+    assert read(bucket, "a") == LARGE * 2
+
+
+def test_an_upload_that_fails_is_aborted_and_its_cause_is_named(
+    bucket: Bucket, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bucket_module, "_PART_BYTES", 5 * 2**20)
+    s3_server.fault = lambda environ: {"PUT": "403", "DELETE": "404"}.get(environ["REQUEST_METHOD"])
+    with pytest.raises(BucketUnreachableError, match="403"):
+        put(bucket, "a", LARGE * 2)
+    assert [method for method, _ in s3_server.requests] == ["POST", "PUT", "DELETE"]
 
 
 def test_a_cut_answer_is_continued(bucket: Bucket, s3_server: S3Server) -> None:
     put(bucket, "a", LARGE)
     s3_server.fault = some_fail("truncated", method="GET")
+    assert read(bucket, "a") == LARGE
+
+
+@pytest.mark.parametrize("ignored", [lambda _: True, lambda text: text[:8] != "bytes=0-"])
+def test_an_answer_that_is_not_the_requested_range_is_refused(
+    bucket: Bucket, s3_server: S3Server, ignored: Callable[[str], bool]
+) -> None:
+    put(bucket, "a", LARGE)
+    cut = some_fail("truncated", method="GET")
+
+    def fault(environ: Environ) -> str | None:
+        if ignored(environ.get("HTTP_RANGE", "")):
+            environ.pop("HTTP_RANGE", None)
+        return cut(environ)
+
+    s3_server.fault = fault
+    with pytest.raises(BucketUnreachableError, match="not the requested `Range`"):
+        read(bucket, "a")
+
+
+def test_an_answer_of_another_program_is_no_answer(bucket: Bucket, s3_server: S3Server) -> None:
+    put(bucket, "a", LARGE)
+    found = bucket.look_up("a")
+    assert found is not None
+    for fault in ("page", "200"):
+        s3_server.fault = lambda _, fault=fault: fault  # type: ignore[misc]
+        for work in (
+            lambda: list(bucket.objects()),
+            lambda: bucket.look_up("a"),
+            lambda: list(bucket.read(found)),
+            lambda: put(bucket, "b", b"x"),
+            lambda: put(bucket, "a", b"x", replace=True),
+        ):
+            with pytest.raises(BucketUnreachableError) as raised:
+                work()
+            assert not raised.value.permanent
+    s3_server.fault = lambda _: None
     assert read(bucket, "a") == LARGE
 
 

@@ -1,6 +1,7 @@
 """The buckets of the settings, on a real S3 server of moto."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -9,13 +10,14 @@ from pydantic import SecretStr
 
 from examples.processes import free_port
 from lfp_pipeline.errors import BucketUnreachableError
+from lfp_pipeline.hosts.bucket import Bucket
 from lfp_pipeline.hosts.buckets import (
     create_missing_buckets,
     missing_buckets,
     require_conditional_puts,
 )
 from lfp_pipeline.settings import Settings
-from testing.s3_server import S3Server
+from testing.s3_server import Environ, S3Server
 
 
 @pytest.fixture
@@ -69,7 +71,7 @@ def test_a_server_that_does_not_answer_is_named_without_the_key(
     monkeypatch.setenv("AWS_ENDPOINT_URL", place)
     with pytest.raises(BucketUnreachableError) as raised:
         missing_buckets(settings(tmp_path))
-    assert "s3://tables/lake/ could not be found" in str(raised.value)
+    assert "s3://tables/lake/ could not be reached" in str(raised.value)
     assert place in str(raised.value)
     assert "s3cret" not in str(raised.value)
 
@@ -78,14 +80,22 @@ def test_settings_without_buckets_ask_no_server(tmp_path: Path) -> None:
     assert missing_buckets(Settings(data_dir=tmp_path)) == {}
 
 
-@pytest.mark.parametrize("honours", [True, False])
+def ignore(environ: Environ, in_parts: bool) -> None:
+    """Ignore the condition of uploads in parts, or of others."""
+    if ("uploadId" in environ["QUERY_STRING"]) == in_parts:
+        environ.pop("HTTP_IF_NONE_MATCH", None)
+
+
+@pytest.mark.parametrize(("honours", "in_parts"), [(True, False), (False, False), (False, True)])
 def test_a_server_that_ignores_conditions_is_refused(
-    s3_server: S3Server, bucket_place: str, tmp_path: Path, honours: bool
+    s3_server: S3Server, bucket_place: str, tmp_path: Path, honours: bool, in_parts: bool
 ) -> None:
     ours = Settings(data_dir=tmp_path, catalog=SecretStr("postgresql://db/lfp"), raw=bucket_place)
     if honours:
-        require_conditional_puts(ours)
+        with ThreadPoolExecutor(4) as pool:  # As several hosts at once.
+            list(pool.map(lambda _: require_conditional_puts(ours), range(20)))
+        assert list(Bucket(bucket_place, "LFP_RAW").objects()) == []
         return
-    s3_server.fault = lambda environ: environ.pop("HTTP_IF_NONE_MATCH", None) and None
+    s3_server.fault = lambda environ: ignore(environ, in_parts)
     with pytest.raises(BucketUnreachableError, match="ignores `If-None-Match"):
         require_conditional_puts(ours)

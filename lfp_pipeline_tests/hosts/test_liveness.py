@@ -5,7 +5,7 @@ import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -202,6 +202,32 @@ def test_no_process_is_declared_dead_because_the_server_was_down(
         assert names(marks.live(Kind.RUN)) == ["a"]
         _, errors = process.communicate("\n")
     assert "cannot be renewed" in errors
+
+
+@pytest.mark.slow
+def test_a_mark_is_renewed_again_after_the_server_was_read_only(catalog_url: SecretStr) -> None:
+    from lfp_pipeline.hosts.postgres import connect  # noqa: PLC0415
+
+    marks = heartbeats(catalog_url)
+    database = f"ALTER DATABASE {catalog_url.get_secret_value().rpartition('/')[2]}"
+    setting = "default_transaction_read_only"
+    with (
+        marks.hold(Kind.RUN, "a") as lost,
+        closing(connect(catalog_url, "test")) as connection,
+    ):
+        connection.execute(f"{database} SET {setting} = on")
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE application_name = 'lfp run a'"
+        )
+        time.sleep(1.5)
+        with pytest.raises(CatalogUnreachableError, match=r"does not work now: .*read-only"):
+            marks.expect(Kind.RUN, ["b"])
+        connection.execute(f"SET {setting} = off")
+        connection.execute(f"{database} RESET {setting}")
+        time.sleep(3)
+        assert names(marks.live(Kind.RUN)) == ["a"]
+        assert not lost.is_set()
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from examples.processes import free_port
 from lfp_pipeline.errors import CatalogUnreachableError, SettingsError
 from lfp_pipeline.hosts.postgres import connect, connection_text, place_of
 from testing.postgres import PostgresServer
+from testing.processes import until
 
 pytest.importorskip("psycopg")
 
@@ -55,6 +56,25 @@ def test_an_unreachable_server_is_named_and_the_password_is_not(
     assert f"127.0.0.1:{port}/lfp" in str(raised.value)
     assert "LFP_CATALOG" in str(raised.value)
     assert "s3cret" not in str(raised.value) + repr(raised.value.__cause__) + caplog.text
+
+
+def refusal(url: SecretStr) -> str:
+    try:
+        connect(url, "a test").close()
+    except CatalogUnreachableError as error:
+        return str(error)
+    return ""
+
+
+def test_a_missing_or_wrong_password_names_where_it_is_set(
+    postgres: PostgresServer, catalog_url: SecretStr
+) -> None:
+    with connect(catalog_url, "a test") as connection:
+        connection.execute("CREATE ROLE with_password LOGIN PASSWORD 's3cret'")
+    postgres.require_password("with_password")
+    for login in ("with_password", "with_password:wrong"):
+        url = SecretStr(catalog_url.get_secret_value().replace("lfp@", f"{login}@"))
+        until(lambda url=url: "the password in PGPASSWORD" in refusal(url), 10)
 
 
 def test_the_options_of_the_url_have_precedence(catalog_url: SecretStr) -> None:

@@ -6,7 +6,6 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 from pydantic import SecretStr
@@ -24,7 +23,7 @@ from lfp_pipeline.settings import Settings
 from testing.engine import LOG, engine_at, land, tables
 from testing.expected_tables import File, assert_tables_match
 from testing.lakes import create_catalog
-from testing.postgres import USER, PostgresServer, missing
+from testing.postgres import USER, missing, running_server
 from testing.redis import PASSWORD, RedisServer
 from testing.s3_server import S3Server
 
@@ -61,15 +60,11 @@ def tls_catalog(certificate: Certificate) -> Iterator[SecretStr]:
     """The URL of a server that accepts passwords over TLS only."""
     if why := missing():
         pytest.skip(why)
-    # The server's user cannot enter the folders that pytest makes.
-    with TemporaryDirectory(prefix="lfp-postgres-", ignore_cleanup_errors=True) as folder:
-        server = PostgresServer(Path(folder))
-        server.create()
-        server.start()
+    with running_server() as server:
         with closing(connect(SecretStr(server.url()), "test")) as connection:
             connection.execute("ALTER ROLE lfp PASSWORD 's3cret &'")
         server.stop("fast")
-        data = Path(folder) / "data"
+        data = server.folder / "data"
         for file in (certificate.file, certificate.key):
             copy = Path(shutil.copy(file, data))
             copy.chmod(0o600)
@@ -82,7 +77,6 @@ def tls_catalog(certificate: Certificate) -> Iterator[SecretStr]:
             configuration.write(f"ssl_key_file = '{certificate.key.name}'\n")
         server.start()
         yield SecretStr(f"postgresql://lfp:s3cret%20%26@localhost:{server.port}/postgres")
-        server.stop()
 
 
 @pytest.fixture

@@ -143,7 +143,7 @@ def test_of_many_warnings_of_a_kind_few_are_shown_and_the_others_counted(project
 def older(project: Project, source: str, newer_at: datetime = LONG_AGO) -> str:
     """Return the warning about an older version from a source."""
     delivery = Delivery("a.csv", LONG_AGO, "0" * 64, source, 1, LONG_AGO, project.data / "a.raw")
-    return older_version(delivery, replace(delivery, delivered_at=newer_at), project.inbox)
+    return older_version(delivery, replace(delivery, delivered_at=newer_at), str(project.inbox))
 
 
 @pytest.mark.parametrize(
@@ -157,8 +157,8 @@ def older(project: Project, source: str, newer_at: datetime = LONG_AGO) -> str:
     ],
 )
 def test_the_advice_is_for_the_kind_of_source(project: Project, source: str, advice: str):
-    warnings = older(project, source.format(inbox=project.inbox))
-    assert advice.format(inbox=project.inbox) in warnings
+    warnings = older(project, source.format(inbox=str(project.inbox)))
+    assert advice.format(inbox=str(project.inbox)) in warnings
 
 
 def test_a_reverted_newer_version_is_not_in_force(project: Project):

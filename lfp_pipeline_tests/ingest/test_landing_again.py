@@ -134,7 +134,7 @@ def test_a_reverted_and_pruned_delivery_can_be_reinstated_as_the_error_says(
     revert_delivery(project.engine, A.delivery_id, LOG)
     prune(project)
     assert_nothing_is_pending(project)
-    advice = r"Drop its file again with its former time, run `lfp ingest`, then reinstate"
+    advice = "Land its file again, with the time that it had, and then reinstate it: `touch -d TIME"
     with pytest.raises(OperationRefusedError, match=advice):
         reinstate_delivery(project.engine, A.delivery_id, LOG)
     project.drop(A)
@@ -154,7 +154,7 @@ def test_damaged_bytes_are_restored_after_their_removal(
         monkeypatch.setattr(folder_store, "_is_untouched", lambda raw, _: raw.exists())
     (problem,) = verify(project.engine, LOG).problems
     assert f"{raw} is not what landed" in problem
-    assert "remove it, and land its file again" in problem
+    assert "or land its file again" in problem
     raw.unlink()
     ingest_by(project, "job")
     assert_restored(project)

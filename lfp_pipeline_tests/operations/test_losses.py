@@ -452,7 +452,9 @@ def test_a_damaged_purge_can_be_replaced_by_another(engine: Engine) -> None:
     raw.chmod(0o644)
     raw.write_bytes(b"?")
     (problem,) = verify(engine, LOG).problems
-    assert problem.endswith("Restore it from a copy; or revert this purge, and purge again.")
+    assert problem.endswith(
+        "Restore it from a copy, and run `lfp ingest`; or revert this purge, and purge again."
+    )
     revert_delivery(engine, purge, LOG)
     assert tables(engine)["products"] == expected_products([A, B])
     purge_products(engine, Selection(skus=["s1"]), LOG)

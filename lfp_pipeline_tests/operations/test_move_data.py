@@ -72,6 +72,7 @@ def test_the_copy_has_the_same_tables_and_history_and_goes_on(source: Engine, ta
     assert reverted_at == source.raw_zone.desired.reverted_at(original.raw_name)
 
 
+@pytest.mark.slow
 def test_a_move_can_be_repeated_also_after_more_has_come(source: Engine, target: Engine):
     move_data(source, target, LOG)
     source.ingest(land(source, File("c.csv", 9_000_000, (("s8", "Flo", "new"),))), LOG)

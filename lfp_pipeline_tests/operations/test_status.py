@@ -5,6 +5,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -80,11 +81,13 @@ def test_an_empty_data_folder_has_an_empty_status(project: Project) -> None:
 def test_pending_files_are_named(project: Project) -> None:
     project.drop(A)
     project.drop(B)
-    _, text = status_of(project)
+    state, text = status_of(project)
     assert section(text, "Pending") == [
         "2 in the inbox, not merged: a.csv (0.1 KB), b.csv (0.0 KB)",
         INGEST,
     ]
+    of_hosts = render_status(replace(state, ui_command="lfp cluster head"))
+    assert section(of_hosts, "Pending")[-1] == INGEST.replace("lfp dev", "lfp cluster head")
     ingest(project)
     _, text = status_of(project)
     assert section(text, "Pending") == ["None."]

@@ -261,14 +261,12 @@ def test_a_changed_or_missing_raw_file_is_found(
     raw = raw_file(engine, file)
     damage(raw)
     assert_found(engine, f"{raw} {message}")
-    assert "remove it, and land its file again" in problems(engine)[0]
+    assert f"FILE; lfp ingest FILE --as {file.key}`." in problems(engine)[0]
 
 
 def test_a_missing_record_is_found(engine: Engine) -> None:
     raw_file(engine, A).with_suffix(".json").unlink()
-    assert_found(
-        engine, f"Merged deliveries without a record in the raw zone: 1 ({A.label}). Deliver"
-    )
+    assert_found(engine, f"Merged deliveries without a record in the raw zone: 1 ({A.label}). Land")
 
 
 def test_an_unreadable_record_is_found(engine: Engine) -> None:
@@ -278,7 +276,7 @@ def test_an_unreadable_record_is_found(engine: Engine) -> None:
     assert_found(
         engine,
         f"The record {record} cannot be read",
-        f"Merged deliveries without a record in the raw zone: 1 ({A.label}). Deliver",
+        f"Merged deliveries without a record in the raw zone: 1 ({A.label}). Land",
     )
 
 
@@ -288,7 +286,7 @@ def test_a_pruned_and_needed_delivery_is_found(engine: Engine) -> None:
     assert_found(
         engine,
         "Pruned deliveries that the tables need, and a rebuild would lose: 3 "
-        f"({', '.join(pruned)}). Deliver their files again",
+        f"({', '.join(pruned)}). Land their files again",
     )
 
 

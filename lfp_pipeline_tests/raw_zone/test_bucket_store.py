@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import subprocess
 import time
 from contextlib import ExitStack
 from dataclasses import replace
@@ -9,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from lfp_pipeline.errors import LandingError, RawFileError
+from lfp_pipeline.errors import BucketUnreachableError, LandingError, RawFileError
 from lfp_pipeline.hosts import bucket as bucket_module
+from lfp_pipeline.hosts import bucket_client
 from lfp_pipeline.hosts.bucket import Bucket
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.raw_zone.bucket_store import BucketStore
 from lfp_pipeline.raw_zone.folder_sidecars import FolderSidecars
+from lfp_pipeline.raw_zone.local_copies import LocalCopies
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.sources.local_file import LocalFile
 from testing.engine import LOG
@@ -26,14 +29,13 @@ SIZE = 1000
 @pytest.fixture
 def bucket(bucket_place: str, monkeypatch: pytest.MonkeyPatch) -> Bucket:
     monkeypatch.setattr(bucket_module, "_PAUSE_SECONDS", 0.01)
-    monkeypatch.setattr(bucket_module, "_ATTEMPTS", 3)
-    bucket_module._client_of.cache_clear()  # noqa: SLF001
+    monkeypatch.setattr(bucket_client, "ATTEMPTS", 3)
     return Bucket(bucket_place, "LFP_RAW")
 
 
 def zone_of(bucket: Bucket, folder: Path, limit_bytes: int = 2**30) -> RawZone:
     """Return a raw zone with its bytes in a bucket, and all else in a folder."""
-    store = BucketStore(bucket, folder / "copies", limit_bytes)
+    store = BucketStore(bucket, LocalCopies(folder / "copies", limit_bytes))
     return RawZone(folder / "copies", FolderSidecars(folder / "raw"), store)
 
 
@@ -86,7 +88,7 @@ def test_another_host_reads_a_copy_of_its_own(
     zone: RawZone, bucket: Bucket, tmp_path: Path, s3_server: S3Server
 ) -> None:
     delivery = land(zone, tmp_path)
-    other = BucketStore(bucket, tmp_path / "other")
+    other = BucketStore(bucket, LocalCopies(tmp_path / "other"))
     there = replace(delivery, path=other.path(delivery.raw_name))
     for _ in range(2):
         with other.verified(there, lambda: None, full=False) as path:
@@ -105,8 +107,15 @@ def test_damaged_and_missing_objects_are_reported(
         assert not zone.store.is_intact(delivery)
         with pytest.raises(RawFileError, match=f"{url} is not what landed"):
             zone.verified(delivery, full=True).__enter__()
-        assert copies(zone) == set()
+        assert copies(zone) == {"a.csv"}  # It is what landed.
+        delivery.path.unlink()
+        with pytest.raises(RawFileError, match=f"{url} is not what landed"):
+            zone.verified(delivery).__enter__()
+        delivery.path.write_bytes(content)
     bucket.delete(key_of(delivery))
+    with pytest.raises(RawFileError, match=f"{url} is gone"):
+        zone.verified(delivery, full=True).__enter__()
+    delivery.path.unlink()
     with pytest.raises(RawFileError, match=f"{url} is gone"):
         zone.verified(delivery).__enter__()
 
@@ -121,7 +130,15 @@ def test_damaged_and_missing_objects_are_restored_by_landing_their_file(
         bucket.delete(key_of(delivery))
     else:
         put(bucket, delivery, damage)
-    land(zone, tmp_path)
+    with pytest.raises(
+        RawFileError, match=r"touch -d .*Z FILE; lfp ingest FILE --as a.csv"
+    ) as error:
+        zone.verified(delivery, full=True).__enter__()
+    _, _, time_and_rest = str(error.value).partition("touch -d ")
+    copy = tmp_path / "copy"
+    copy.write_bytes(content)
+    subprocess.run(["touch", "-d", time_and_rest.split()[0], copy], check=True)
+    assert zone.land(LocalFile(copy), "a.csv", LOG).delivery_id == delivery.delivery_id
     with zone.verified(delivery, full=True) as path:
         assert path.read_bytes() == content
 
@@ -129,9 +146,24 @@ def test_damaged_and_missing_objects_are_restored_by_landing_their_file(
 def test_a_damaged_copy_is_replaced(zone: RawZone, tmp_path: Path) -> None:
     delivery = land(zone, tmp_path)
     content = delivery.path.read_bytes()
-    delivery.path.write_bytes(content[:-1])
+    for damaged, full in ((content[:-1], False), (b"!" + content[1:], True)):
+        delivery.path.write_bytes(damaged)
+        with zone.verified(delivery, full=full) as path:
+            assert path.read_bytes() == content
+
+
+def test_a_full_check_leaves_the_copy_to_those_who_read_it(
+    zone: RawZone, tmp_path: Path, s3_server: S3Server
+) -> None:
+    delivery = land(zone, tmp_path)
     with zone.verified(delivery) as path:
-        assert path.read_bytes() == content
+        before = path.stat().st_ino
+        with zone.verified(delivery, full=True):
+            assert path.stat().st_ino == before
+        s3_server.fault = lambda _: "503"
+        with pytest.raises(BucketUnreachableError, match="503"):
+            zone.verified(delivery, full=True).__enter__()
+        assert path.stat().st_ino == before
 
 
 @pytest.mark.slow
@@ -155,7 +187,7 @@ def test_a_server_with_faults_gives_the_right_bytes_or_an_error(
     with pytest.raises(LandingError, match="503") as raised:
         land(zone, tmp_path, "b.csv")
     assert not raised.value.permanent
-    with pytest.raises(RawFileError, match="503"):
+    with pytest.raises(BucketUnreachableError, match="503"):
         zone.verified(delivery, full=True).__enter__()
 
 
@@ -188,9 +220,9 @@ def test_a_copy_that_is_read_is_not_evicted(bucket: Bucket, tmp_path: Path) -> N
 
 def read_often(bucket: Bucket, folder: Path, deliveries: list[Delivery]) -> None:
     zone = zone_of(bucket, folder, limit_bytes=2 * SIZE)
-    for _ in range(10):
+    for number in range(10):
         for delivery in deliveries:
-            with zone.verified(delivery) as path:
+            with zone.verified(delivery, full=number % 3 == 0) as path:
                 assert path.stat().st_size == delivery.size_bytes
                 time.sleep(0.002)
                 assert path.stat().st_size == delivery.size_bytes

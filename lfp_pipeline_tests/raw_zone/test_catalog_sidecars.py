@@ -2,6 +2,7 @@
 
 import sqlite3
 import threading
+import time
 from contextlib import closing, suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -202,11 +203,40 @@ def test_rows_of_transactions_yet_to_come_are_changed_now(
 ) -> None:
     land(zone, file)
     with connect(url, "test") as connection:
+        # As `pg_restore` does, which creates triggers after the rows.
+        connection.execute("ALTER TABLE lfp.sidecars DISABLE TRIGGER ALL")
         connection.execute("UPDATE lfp.sidecars SET changed_in = '9999999999'")
+        connection.execute("ALTER TABLE lfp.sidecars ENABLE TRIGGER ALL")
         create_raw_tables(connection)  # As after a restore into another server.
         ahead = "SELECT count(*) FROM lfp.sidecars WHERE changed_in > pg_current_xact_id()"
         assert connection.execute(ahead).fetchall() == [(0,)]
     assert len(fresh(sidecars)) == 1
+
+
+def test_rows_that_are_changed_by_hand_count_in_all_indexes(
+    url: SecretStr, sidecars: CatalogSidecars, zone: RawZone, file: Path
+) -> None:
+    first, second = (land(zone, file, key) for key in ("1.csv", "2.csv"))
+    index = memory_index()
+    sidecars.refresh(index, None)
+    for statement in (
+        "DELETE FROM lfp.sidecars WHERE partition_key = '1.csv'",
+        "UPDATE lfp.sidecars SET content = '{', changed_in = '3' WHERE partition_key = '2.csv'",
+        """
+        INSERT INTO lfp.sidecars SELECT '3.csv', stem, suffix, content, now(), '3'
+        FROM lfp.sidecars WHERE partition_key = '2.csv'
+        """,
+        "DELETE FROM lfp.sidecars",
+    ):
+        with connect(url, "test") as connection:
+            connection.execute(statement)
+        sidecars.refresh(index, None)
+        assert rows_of(index) == fresh(sidecars)
+        assert not sidecars.exists(first.raw_name, "json")
+    assert sidecars.partitions() == []
+    assert not sidecars.exists(second.raw_name, "json")
+    assert land(zone, file, "1.csv").delivery_id == first.delivery_id
+    assert sidecars.partitions() == ["1.csv"]
 
 
 def test_the_raw_zone_works_as_in_files(zone: RawZone, settings: Settings, file: Path) -> None:
@@ -280,8 +310,8 @@ def test_times_are_those_of_the_server(
     zone.desired.mark_reverted(delivery.raw_name)
     reverted_at = zone.desired.reverted_at(delivery.raw_name)
     assert reverted_at is not None
-    for time in (delivery.landed_at, reverted_at, zone.now()):
-        assert abs(time - utc_now()) < hour / 2
+    for moment in (delivery.landed_at, reverted_at, zone.now()):
+        assert abs(moment - utc_now()) < hour / 2
 
 
 def test_a_restarted_server_is_connected_again(
@@ -324,6 +354,38 @@ def test_a_landing_whose_connection_is_cut_records_nothing(
     delivery = land(zone, file)
     with zone.verified(delivery, full=True):
         assert zone.all_deliveries() == [delivery]
+
+
+def test_a_landing_may_take_longer_than_transactions_may_be_idle(
+    url: SecretStr, zone: RawZone, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with connect(url, "test") as connection:
+        ((name,),) = connection.execute("SELECT current_database()").fetchall()
+        connection.execute(
+            f"ALTER DATABASE {name} SET idle_in_transaction_session_timeout = '200ms'"
+        )
+    commit = zone.store.commit
+
+    def slowly(*arguments: object) -> None:
+        time.sleep(0.6)
+        commit(*arguments)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(zone.store, "commit", slowly)
+        delivery = land(zone, file)
+    assert zone.all_deliveries() == [delivery]
+
+
+def test_a_reader_writes_no_index(zone: RawZone, settings: Settings, file: Path) -> None:
+    delivery = land(zone, file)
+    zone.index.path.unlink(missing_ok=True)
+    for reader in (
+        RawZone.of(settings, read_only=True),
+        RawZone.of(settings, read_only=True).as_of_now(),
+    ):
+        assert reader.index.dated_ahead() == []
+        assert reader.index.deliveries("a.csv")[0].stem == delivery.raw_name.stem
+        assert not zone.index.path.exists()
 
 
 LAND = """

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import ModuleType
 
 import pytest
@@ -292,6 +293,7 @@ def test_the_next_landing_removes_the_file_of_a_killed_one(zone: RawZone, file: 
     code = """
 import logging, sys, time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 class Slow:
     name = "slow"
@@ -313,9 +315,25 @@ def test_an_unwritable_raw_zone_is_not_reported_as_an_error_of_the_source(
     tmp_path: Path, file: Path
 ) -> None:
     (tmp_path / "raw").write_bytes(b"")
-    with pytest.raises(LandingError, match=r"raw zone .* cannot be written") as caught:
+    with pytest.raises(LandingError, match=r"folder .* cannot be written") as caught:
         land(RawZone(tmp_path / "raw"), file)
     assert caught.value.permanent
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+def test_a_folder_that_cannot_be_read_has_no_deliveries(file: Path) -> None:
+    with TemporaryDirectory() as folder:  # Which others can reach.
+        Path(folder).chmod(0o755)
+        zone = RawZone(Path(folder) / "raw")
+        delivery = land(zone, file)
+        (zone.root / "lost+found").mkdir(mode=0o700)
+        for path in (zone.root / delivery.partition_key).iterdir():
+            path.chmod(0o644)
+        os.seteuid(65534)
+        try:
+            assert zone.survey() == ([delivery], [])
+        finally:
+            os.seteuid(0)
 
 
 @pytest.mark.parametrize("key", ["../up", "a/b", "", ".", "..", ".hidden"])
@@ -434,6 +452,7 @@ def test_several_processes_that_land_one_file_at_once_land_it_once(
     code = """
 import logging, sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.sources.local_file import LocalFile
 zone, source = RawZone(Path(sys.argv[1])), LocalFile(Path(sys.argv[2]))

@@ -8,20 +8,19 @@ import pytest
 
 from lfp_pipeline.common.clock import utc_from_ns
 from lfp_pipeline.errors import LandingError
-from lfp_pipeline.hosts import bucket as bucket_module
+from lfp_pipeline.hosts import bucket_client
 from lfp_pipeline.hosts.bucket import Bucket, BucketObject
 from lfp_pipeline.model.partition_key import partition_key
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.sources.bucket_inbox import BucketInbox
 from lfp_pipeline.sources.inbox import InboxFile, list_inbox
 from testing.engine import LOG
-from testing.s3_server import S3Server
+from testing.s3_server import Environ, S3Server
 
 
 @pytest.fixture
 def bucket(bucket_place: str, monkeypatch: pytest.MonkeyPatch) -> Bucket:
-    monkeypatch.setattr(bucket_module, "_ATTEMPTS", 2)
-    bucket_module._client_of.cache_clear()  # noqa: SLF001
+    monkeypatch.setattr(bucket_client, "ATTEMPTS", 2)
     return Bucket(bucket_place, "LFP_INBOX")
 
 
@@ -130,12 +129,32 @@ def test_an_object_that_is_replaced_after_the_listing_does_not_land(
         zone.land(inbox.source(now), "a.csv", LOG)
 
 
+def test_a_file_that_is_read_without_ranges_does_not_land(
+    bucket: Bucket, inbox: BucketInbox, s3_server: S3Server, tmp_path: Path
+) -> None:
+    drop(bucket, "a.csv", b"name,sku\n" + b"Lamp,s1\n" * 100_000)
+    file = file_of(inbox)
+
+    def cut_once(environ: Environ) -> str | None:
+        is_first = environ.get("HTTP_RANGE", "").startswith("bytes=0-")
+        if environ["REQUEST_METHOD"] == "GET" and not is_first:
+            environ.pop("HTTP_RANGE", None)
+        return "truncated" if is_first else None
+
+    s3_server.fault = cut_once
+    zone = RawZone(tmp_path / "raw")
+    with pytest.raises(LandingError, match="Range"):
+        zone.land(inbox.source(file), "a.csv", LOG)
+    assert zone.all_deliveries() == []
+
+
+@pytest.mark.parametrize("fault", ["503", "page", "200"])
 def test_a_bucket_that_cannot_be_listed_is_no_empty_inbox(
-    inbox: BucketInbox, s3_server: S3Server
+    inbox: BucketInbox, s3_server: S3Server, fault: str
 ) -> None:
     assert inbox.list_files().ready == ()
-    s3_server.fault = lambda _: "503"
-    with pytest.raises(LandingError, match="503"):
+    s3_server.fault = lambda _: fault
+    with pytest.raises(LandingError, match="could not be listed"):
         inbox.list_files()
     s3_server.fault = lambda _: None
     with pytest.raises(LandingError, match="LFP_INBOX"):

@@ -390,7 +390,7 @@ except LandingError as error:
 """
     with serving(content_of(CONTENT)) as server:
         (output,) = finish([start(code, tmp_path / "raw", server.url())])
-    assert output.startswith(f"The raw zone {tmp_path / 'raw'} cannot be written")
+    assert output.startswith(f"The folder {tmp_path / 'raw'} cannot be written")
     assert len(server.requests) == 1
     assert files(tmp_path) == []
 

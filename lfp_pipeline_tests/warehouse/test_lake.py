@@ -3,9 +3,8 @@
 import re
 import signal
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from threading import Event, Thread
 
 import duckdb
@@ -23,7 +22,7 @@ from lfp_pipeline.settings import Settings
 from testing.engine import LOG, engine_at, land, tables
 from testing.expected_tables import File, assert_tables_match
 from testing.lakes import create_catalog, new_lake
-from testing.postgres import PostgresServer
+from testing.postgres import PostgresServer, running_server
 from testing.processes import finish, running, start
 
 psycopg = pytest.importorskip("psycopg")
@@ -211,13 +210,17 @@ def names_of_session(lake: Lake) -> None:
         pass
 
 
-def test_a_takeover_waits_for_a_commit_in_flight(lake: Lake, catalog: "psycopg.Connection") -> None:
+@contextmanager
+def commit_in_flight(
+    lake: Lake, catalog: "psycopg.Connection"
+) -> Iterator["psycopg.Connection[tuple[object, ...]]"]:
+    """Yield the connection of a commit that has passed the fence; its lock is lost meanwhile."""
     with ExitStack() as stack:
         stack.enter_context(pytest.raises(WarehouseBusyError))
         stack.enter_context(lake.session("merging", LOG))
         token = catalog.execute("SELECT token FROM lfp.writer").fetchone()
         assert token is not None
-        in_flight = connect(lake.url, str(token[0]), transaction=True)
+        in_flight = stack.enter_context(closing(connect(lake.url, str(token[0]), transaction=True)))
         in_flight.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         in_flight.execute(
             "INSERT INTO lfp_lake.ducklake_snapshot "
@@ -225,6 +228,11 @@ def test_a_takeover_waits_for_a_commit_in_flight(lake: Lake, catalog: "psycopg.C
             "max(next_file_id) FROM lfp_lake.ducklake_snapshot"
         )
         cut_lock_connection(catalog)
+        yield in_flight
+
+
+def test_a_takeover_waits_for_a_commit_in_flight(lake: Lake, catalog: "psycopg.Connection") -> None:
+    with commit_in_flight(lake, catalog) as in_flight:
         has_taken_over = Event()
 
         def take_over() -> None:
@@ -237,7 +245,66 @@ def test_a_takeover_waits_for_a_commit_in_flight(lake: Lake, catalog: "psycopg.C
         in_flight.commit()
         assert has_taken_over.wait(10)
         successor.join()
-        in_flight.close()
+
+
+def test_a_takeover_gives_up_at_the_end_of_the_wait_and_names_the_process(
+    lake: Lake, catalog: "psycopg.Connection"
+) -> None:
+    with (
+        commit_in_flight(lake, catalog),
+        pytest.raises(WarehouseBusyError, match=r"Gave up .* held by process \d+ \(merging\)"),
+        Lake(lake.url, lake.place, 2).lock.held("merging elsewhere", LOG),
+    ):
+        pass
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("impatient")
+def test_a_takeover_ends_a_suspended_commit(lake: Lake, catalog: "psycopg.Connection") -> None:
+    with commit_in_flight(lake, catalog) as in_flight:
+        with Lake(lake.url, lake.place, 20).session("merging elsewhere", LOG) as successor:
+            successor.execute(_INSERT)
+        with pytest.raises(psycopg.Error):
+            in_flight.commit()
+    assert names(lake) == [("Ann", 1)]
+
+
+def test_processes_that_give_up_or_are_killed_leave_no_row(
+    lake: Lake, catalog: "psycopg.Connection"
+) -> None:
+    def waiting() -> list[tuple[object, ...]]:
+        return catalog.execute("SELECT backend FROM lfp.waiting_writer").fetchall()
+
+    catalog.execute("INSERT INTO lfp.waiting_writer VALUES (-1, 'killed', 1, '', now())")
+    with (
+        lake.session("merging", LOG),
+        pytest.raises(WarehouseBusyError, match="Gave up"),
+        Lake(lake.url, lake.place, 1.2).lock.held("merging elsewhere", LOG),
+    ):
+        pass
+    assert waiting() == []
+
+
+def test_a_lost_hold_is_forgotten_in_any_order_of_the_ends(
+    lake: Lake, catalog: "psycopg.Connection"
+) -> None:
+    has_lost, has_next = Event(), Event()
+
+    def lose() -> None:
+        with suppress(WarehouseBusyError), lake.session("first", LOG):
+            has_lost.set()
+            has_next.wait(30)
+
+    first = Thread(target=lose)
+    first.start()
+    assert has_lost.wait(30)
+    cut_lock_connection(catalog)
+    with lake.session("second", LOG):
+        assert lake.hold.hold is not None
+        assert lake.hold.hold.purpose == "second"
+        has_next.set()
+        first.join()
+    assert lake.hold.hold is None
 
 
 @pytest.mark.parametrize(
@@ -254,7 +321,7 @@ def test_a_takeover_waits_for_a_commit_in_flight(lake: Lake, catalog: "psycopg.C
         ),
         (
             "UPDATE lfp_lake.ducklake_metadata SET value = '9' WHERE key = 'version'",
-            "version is 9,",
+            "has version 9 of DuckLake's tables",
         ),
         ("UPDATE lfp.lake_identity SET version = 99", "version 99 of those of lfp_pipeline"),
         (
@@ -268,7 +335,9 @@ def test_each_acquisition_verifies_the_catalog(
     lake: Lake, catalog: "psycopg.Connection", damage: str, message: str
 ) -> None:
     catalog.execute(damage)
-    with pytest.raises(WarehouseInconsistentError, match=message):
+    with pytest.raises(WarehouseInconsistentError, match=message), lake.lock.held("testing", LOG):
+        pass
+    with pytest.raises(WarehouseInconsistentError):  # DuckLake may find it first.
         names_of_session(lake)
 
 
@@ -327,14 +396,7 @@ def test_no_password_is_in_what_duckdb_shows(lake: Lake) -> None:
 def test_a_restart_of_postgresql_fails_a_session_and_no_later_one(
     tmp_path: Path,
 ) -> None:
-    with ExitStack() as stack:
-        # The server's user cannot enter the folders that pytest makes.
-        folder = stack.enter_context(TemporaryDirectory(ignore_cleanup_errors=True))
-        Path(folder).chmod(0o755)
-        server = PostgresServer(Path(folder) / "server")
-        server.create()
-        server.start()
-        stack.callback(server.stop)
+    with running_server() as server:
         engine = engine_at(tmp_path / "data", catalog=new_lake(tmp_path / "data", server))
         engine.ingest(land(engine, FILE), LOG)
 
@@ -455,6 +517,7 @@ def same_new_skus(number: int, files: int, rows: int) -> list[File]:
     ]
 
 
+@pytest.mark.slow
 def test_several_processes_merge_the_same_new_skus_exactly(engine: Engine) -> None:
     files = same_new_skus(0, files=8, rows=50)
     merge_by_processes(engine, files, processes=4)

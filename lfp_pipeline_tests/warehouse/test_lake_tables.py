@@ -233,6 +233,7 @@ with shadow_engine(engine) as shadow:
 """
 
 
+@pytest.mark.slow
 def test_a_killed_rebuild_is_removed_by_the_next_writer_and_a_living_one_is_not(
     engine: Engine,
 ) -> None:
@@ -271,13 +272,13 @@ def test_maintenance_merges_files_expires_snapshots_and_removes_files_after_a_ti
     parquet = set(Path(lake.place).rglob("*.parquet"))
     soon = datetime.now(UTC) + timedelta(minutes=30)
     with lake.session("maintaining", LOG) as connection:
-        first = maintain_lake(connection, soon, timedelta(0), dry_run=False)
+        first = maintain_lake(connection, soon, timedelta(0), lake.hold.hold)
     assert first.snapshots_expired > 5
     assert (first.files_removed, first.orphans_removed) == (0, 0)
     assert set(Path(lake.place).rglob("*.parquet")) >= parquet
     later = datetime.now(UTC) + timedelta(days=2)
     with lake.session("maintaining", LOG) as connection:
-        second = maintain_lake(connection, later, timedelta(0), dry_run=False)
+        second = maintain_lake(connection, later, timedelta(0), lake.hold.hold)
     assert second.files_removed > 5
     assert second.orphans_removed == 1
     assert not orphan.exists()

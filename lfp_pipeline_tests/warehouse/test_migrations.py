@@ -454,7 +454,9 @@ with engine.warehouse.session("testing", LOG) as connection:
 """
 
 
-@pytest.mark.parametrize("version", [0, 1, 5])
+@pytest.mark.parametrize(
+    "version", [0, *(pytest.param(later, marks=pytest.mark.slow) for later in (1, 5))]
+)
 def test_several_processes_may_migrate_at_once(tmp_path: Path, version: int) -> None:
     engine = make_old(tmp_path, version) if version else engine_at(tmp_path)
     processes = [start(OPEN, tmp_path) for _ in range(3)]

@@ -42,10 +42,13 @@ class Step(StrEnum):
     LOCK = "lock taken"
     ATTACH = "attach"
     MATCH = "match"
-    """A statement on the attached warehouse outside a transaction; a direct load is one."""
+    """A statement on the attached warehouse, unless it is in a transaction that has written.
+
+    A direct load is one; so is the end of a transaction that only read.
+    """
     BEGIN = "begin"
     STATEMENT = "statement"
-    """A statement of a transaction that is neither of the next two."""
+    """A statement of a transaction, from its first write on, that is neither of the next two."""
     COUNTS = "counts"
     LEDGER = "ledger"
     COMMIT = "commit"
@@ -156,7 +159,10 @@ _SUBMITTING = ("add_dynamic_partitions", "create_run_for_job")
 
 _COMMANDS = {"ATTACH": Step.ATTACH, "DETACH": Step.DETACH, "CHECKPOINT": Step.CHECKPOINT}
 
-_WRITES = re.compile(r"\s*(?:INSERT INTO|UPDATE|DELETE FROM) warehouse\.(\w+)")
+_WRITES = re.compile(
+    r"\s*(?:INSERT INTO|UPDATE|DELETE FROM|(?:CREATE|DROP|ALTER) TABLE(?: IF NOT EXISTS)?)"
+    r" warehouse\.(\w+)"
+)
 _WRITTEN = {"deliveries": Step.LEDGER, "name_counts": Step.COUNTS}
 
 
@@ -168,6 +174,7 @@ class _Connection:
         self._steps = steps
         self._is_attached = False
         self._is_in_transaction = False
+        self._has_written = False
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401
         return getattr(self._connection, name)
@@ -182,11 +189,11 @@ class _Connection:
     def begin(self) -> None:
         with self._steps.taking(Step.BEGIN):
             self._connection.begin()
-        self._is_in_transaction = True
+        self._is_in_transaction, self._has_written = True, False
 
     def commit(self) -> None:
         self._is_in_transaction = False
-        with self._steps.taking(Step.COMMIT):
+        with self._steps.taking(Step.COMMIT if self._has_written else Step.MATCH):
             self._connection.commit()
 
     def rollback(self) -> None:
@@ -207,5 +214,9 @@ class _Connection:
             return _COMMANDS[command]
         if self._is_in_transaction:
             writes = _WRITES.match(sql)
-            return _WRITTEN.get(writes[1], Step.STATEMENT) if writes else Step.STATEMENT
+            self._has_written |= bool(writes)
+            if writes:
+                return _WRITTEN.get(writes[1], Step.STATEMENT)
+            if self._has_written:
+                return Step.STATEMENT
         return Step.MATCH if self._is_attached else Step.READ

@@ -24,6 +24,10 @@ class Maintain(Action):
     retention_hours: int
     dry_run: bool
 
+    @property
+    def steps(self) -> int:
+        return 32
+
     def do(self, engine: Engine, state: ExpectedState) -> None:
         settings = engine.settings.model_copy(update={"lake_retention_hours": self.retention_hours})
         with mock.patch.multiple(lake_maintenance, GRACE=_FROM_NOW, ORPHAN_AGE=_FROM_NOW):

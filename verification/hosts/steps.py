@@ -9,7 +9,8 @@ from unittest.mock import patch
 from lfp_pipeline.hosts.bucket import Bucket
 from lfp_pipeline.raw_zone.catalog_sidecars import CatalogSidecars
 from lfp_pipeline.warehouse import merge
-from lfp_pipeline.warehouse.catalog_lock import CatalogLock, Hold
+from lfp_pipeline.warehouse.catalog_lock import CatalogLock
+from lfp_pipeline.warehouse.lake_hold import Hold
 from verification.crash.steps import Step, Steps
 
 

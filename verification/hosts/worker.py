@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -137,7 +137,7 @@ def _problem(result: IngestResult | LandingFailure) -> str:
 def maintain(engine: Engine, _: Sequence[str], figures: Counter[str]) -> Iterator[str]:
     """Compact the lake, expire snapshots, and remove files, after seconds instead of hours."""
     with patch.multiple(lake_maintenance, GRACE=_GRACE, ORPHAN_AGE=2 * _GRACE):
-        done = engine.warehouse.maintain(datetime.now(UTC), _RETENTION, _LOG, dry_run=False)
+        done = engine.warehouse.maintain(_RETENTION, _LOG, dry_run=False)
     assert done is not None
     figures.update(vars(done))
     yield from ()

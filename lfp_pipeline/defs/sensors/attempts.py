@@ -69,9 +69,9 @@ class Attempts:
     Attributes:
         last: id of the last run that was read; None: there was none.
         open: ids of the runs that had not ended.
-        open_runs: number of those that are queued or in progress. Dagster launches a run whose
-            submission failed when the run is requested again, with its run key.
-        running: the file versions that these were requested for.
+        open_runs: the file versions that each of those was requested for that is queued or in
+            progress. Dagster launches a run whose submission failed when the run is requested
+            again, with its run key.
         tries: the counts, by partition key.
         untried: keys of files whose present version no run was requested for: pending files, and
             files that are still being written.
@@ -82,8 +82,7 @@ class Attempts:
 
     last: str | None
     open: Sequence[str] = ()
-    open_runs: int = 0
-    running: Collection[FileVersion] = ()
+    open_runs: Sequence[Collection[FileVersion]] = ()
     tries: Mapping[str, Tries] = field(default_factory=dict)
     untried: Collection[str] = ()
     known_until: float = -inf
@@ -102,6 +101,11 @@ class Attempts:
                 known_until=float(state["known_until"]),
             )
         return None
+
+    @property
+    def running(self) -> set[FileVersion]:
+        """The file versions of the open runs."""
+        return set().union(*self.open_runs)
 
     @property
     def cursor(self) -> str:
@@ -168,9 +172,8 @@ def _counted(
     records = list(new)
     if before.open:
         records += instance.get_run_records(dg.RunsFilter(run_ids=list(before.open)))
-    running: set[FileVersion] = set()
     open_ids: list[str] = []
-    open_runs = 0
+    open_runs: list[Collection[FileVersion]] = []
     tries = {
         key: earlier
         for key, earlier in before.tries.items()
@@ -182,8 +185,7 @@ def _counted(
         if not run.is_finished:
             open_ids.append(run.run_id)
             if run.status is not dg.DagsterRunStatus.NOT_STARTED:
-                open_runs += 1
-                running.update(versions)
+                open_runs.append(versions)
             continue
         created_at = record.create_timestamp.timestamp()
         busy = BUSY_TAG in run.tags
@@ -200,7 +202,6 @@ def _counted(
         last=new[-1].dagster_run.run_id if new else before.last,
         open=open_ids,
         open_runs=open_runs,
-        running=running,
         tries=tries,
         is_complete=len(new) < RUNS_A_TICK,
     )

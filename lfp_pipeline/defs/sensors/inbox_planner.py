@@ -1,7 +1,7 @@
 """The plan of the inbox sensor: a pure function from inbox files and run history to runs."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
@@ -28,7 +28,7 @@ class RunHistory:
         refused: refused versions; a retry changes nothing.
         reverted: versions that an operator reverted.
         running: versions of a run that is in progress or queued, or of a reversal in progress.
-        open_runs: number of the sensor's runs that are in progress or queued.
+        open_runs: the versions of each of the sensor's runs that is in progress or queued.
         attempts: number of runs of the sensor.
         busy: number of those that do not count as failed attempts: another process had the database
             open, or the file was still being written.
@@ -39,7 +39,7 @@ class RunHistory:
     refused: AbstractSet[FileVersion] = frozenset()
     reverted: AbstractSet[FileVersion] = frozenset()
     running: AbstractSet[FileVersion] = frozenset()
-    open_runs: int = 0
+    open_runs: Sequence[Collection[FileVersion]] = ()
     attempts: Mapping[FileVersion, int] = field(default_factory=dict)
     busy: Mapping[FileVersion, int] = field(default_factory=dict)
     backing_off: AbstractSet[FileVersion] = frozenset()
@@ -107,6 +107,7 @@ class InboxPlan:
         """The plan as one line, which begins with what people have to do."""
         new = sum(len(batch.files) for batch in self.batches) + self.waiting
         failed = f"needing attention: {preview(self.needing_attention)}; they failed repeatedly"
+        set_aside = f"{preview(self.reverted)}; `lfp reinstate` merges"
         counts = (
             (len(self.needing_attention), f"{failed}, run `lfp ingest`"),
             (len(self.refused), f"refused: {preview(self.refused)}; fix and drop again"),
@@ -115,7 +116,7 @@ class InboxPlan:
             (self.running, "running"),
             (self.still_writing, "still being written"),
             (self.backing_off, "waiting because another process had the database open"),
-            (len(self.reverted), f"reverted: {preview(self.reverted)}; `lfp reinstate` merges"),
+            (len(self.reverted), f"reverted or dismissed: {set_aside}"),
             (self.merged, "merged"),
         )
         parts = [f"{number:,} {what}" for number, what in counts if number]
@@ -191,8 +192,11 @@ def _batches(
     """
     large = [file for file in due if file.size_bytes > limits.large_bytes]
     small = [file for file in due if file.size_bytes <= limits.large_bytes]
-    running_large = sum(size_of(version) > limits.large_bytes for _, version in history.running)
-    free = limits.open_runs - history.open_runs
+    running_large = sum(
+        any(size_of(version) > limits.large_bytes for _, version in run)
+        for run in history.open_runs
+    )
+    free = limits.open_runs - len(history.open_runs)
     free_for_large = min(free, limits.open_runs - 1 - running_large)
     batches: list[RunBatch] = []
     for files, runs, least in (

@@ -183,7 +183,7 @@ def _history(
         merged=ended[Status.MERGED],
         refused=ended[Status.REFUSED],
         reverted=ended[Status.REVERTED],
-        running={*attempts.running, *being_reversed},
+        running=attempts.running | being_reversed,
         open_runs=attempts.open_runs,
         attempts={version: count.attempts for version, count in tries.items()},
         busy={version: count.busy for version, count in tries.items()},

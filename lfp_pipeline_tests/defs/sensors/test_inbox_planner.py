@@ -130,18 +130,18 @@ def test_the_instance_allows_as_many_runs_as_the_sensor_opens() -> None:
 
 
 def test_files_are_collected_while_two_runs_are_open() -> None:
-    found = decision(*map(file, "ab"), file("c", 500), open_runs=MAX_OPEN_RUNS)
+    found = decision(*map(file, "ab"), file("c", 500), open_runs=[()] * MAX_OPEN_RUNS)
     assert (found.batches, found.waiting) == ((), 3)
 
 
 def test_large_files_take_the_run_that_is_free() -> None:
-    found = decision(file("a"), file("b", 500), running={version(file("x"))}, open_runs=1)
+    found = decision(file("a"), file("b", 500), open_runs=[{version(file("x"))}])
     assert (names(found), found.waiting) == ([["b"]], 1)
 
 
 def test_small_files_do_not_wait_for_a_run_of_large_files() -> None:
     running = {version(file("x", 101)), version(file("y", 5_000))}
-    found = decision(file("a"), file("b", 500), running=running, open_runs=1)
+    found = decision(file("a"), file("b", 500), open_runs=[running])
     assert (names(found), found.waiting) == ([["a"]], 1)
 
 
@@ -161,8 +161,8 @@ def test_runs_that_end_one_after_the_other_have_every_file_once(
     taken: list[InboxFile] = []
     open_runs: list[RunBatch] = []
     while len(done) < len(files):
-        running = {version(one) for batch in open_runs for one in batch.files}
-        history = RunHistory(merged=done, running=running, open_runs=len(open_runs))
+        of_runs = [{version(one) for one in batch.files} for batch in open_runs]
+        history = RunHistory(merged=done, running=set().union(*of_runs), open_runs=of_runs)
         found = decide(Listing(tuple(files), ()), history, limits, all_ready)
         for batch in found.batches:
             assert 1 <= len(batch.files) <= batch_files
@@ -264,7 +264,7 @@ def test_no_file_is_opened_while_no_run_is_free() -> None:
         opened.extend(due)
         return all_ready(listing, due, limit)
 
-    history = RunHistory(open_runs=MAX_OPEN_RUNS)
+    history = RunHistory(open_runs=[()] * MAX_OPEN_RUNS)
     found = decide(Listing((file("a.csv"),), ()), history, LIMITS, set_apart)
     assert (found.batches, found.waiting) == ((), 1)
     assert not opened
@@ -277,7 +277,7 @@ def test_small_files_get_a_run_that_no_large_file_can_use() -> None:
         return replace(listing, ready=ready, still_writing=(*listing.still_writing, *written))
 
     files = file("large.csv", size=101), *(file(f"{name}.csv") for name in "abcd")
-    history = RunHistory(open_runs=MAX_OPEN_RUNS - 1)
+    history = RunHistory(open_runs=[()] * (MAX_OPEN_RUNS - 1))
     found = decide(Listing(files, ()), history, LIMITS, set_apart)
     assert asked_for(found) == ["a.csv", "b.csv", "c.csv"]
     assert (found.still_writing, found.waiting) == (1, 1)
@@ -300,11 +300,10 @@ def test_a_file_with_the_name_of_purges_is_never_due_and_the_summary_says_why() 
     assert "The name purges is reserved for `lfp purge`; rename that file" in (found.summary)
 
 
-def sizes_of_runs(files: Sequence[InboxFile], *, running_large: int = 0, open_runs: int = 0):
+def sizes_of_runs(files: Sequence[InboxFile], *open_runs: Sequence[InboxFile]):
     """Return the number of files of each run, on workers with five slots."""
     limits = replace(LIMITS, batch_files=50, open_runs=5, spread_files=10)
-    running = {version(file(f"running-{n}.csv", 200)) for n in range(running_large)}
-    history = RunHistory(running=running, open_runs=open_runs)
+    history = RunHistory(open_runs=[{version(one) for one in run} for run in open_runs])
     plan = decide(Listing(tuple(files), ()), history, limits, all_ready)
     assert sorted(asked_for(plan)) == sorted(set(asked_for(plan))), "no file is in two runs"
     assert plan.waiting == len(files) - len(asked_for(plan))
@@ -317,9 +316,11 @@ def test_on_several_hosts_files_are_spread_over_the_free_slots() -> None:
     assert sizes_of_runs(small[:10]) == [10], "a run of few files costs as much as one of many"
     assert sizes_of_runs(small[:25]) == [9, 8, 8]
     assert sizes_of_runs(small) == [50] * 5, "the other files wait"
-    assert sizes_of_runs(small, open_runs=4) == [50]
-    assert sizes_of_runs(small, open_runs=5) == []
+    assert sizes_of_runs(small, *[[]] * 4) == [50]
+    assert sizes_of_runs(small, *[[]] * 5) == []
     assert sizes_of_runs(large) == [3, 2, 2, 2], "a slot stays free for small files"
     assert sizes_of_runs([*large, *small[:5]]) == [3, 2, 2, 2, 5]
-    assert sizes_of_runs(large, running_large=3, open_runs=3) == [9]
-    assert sizes_of_runs(large, running_large=4, open_runs=4) == []
+    run_of_large = [file(f"running-{number}.csv", 200) for number in range(7)]
+    assert sizes_of_runs(large, *[run_of_large] * 3) == [9]
+    assert sizes_of_runs(large, *[run_of_large] * 4) == []
+    assert sizes_of_runs(large, run_of_large) == [3, 3, 3], "a run of many files has one slot"

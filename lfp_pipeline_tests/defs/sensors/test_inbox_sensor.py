@@ -332,7 +332,7 @@ def test_a_file_is_not_requested_while_its_delivery_is_being_reverted(project: P
     (run,) = project.do(project.tick())
     assert run.success
     assert project.products == []
-    assert "1 reverted: a.csv" in project.tick().skip_message
+    assert "1 reverted or dismissed: a.csv" in project.tick().skip_message
 
 
 def test_after_the_database_is_deleted_no_file_counts_as_merged(project: Project) -> None:
