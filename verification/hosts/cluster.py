@@ -23,7 +23,9 @@ WHERE kind = 'host' AND name = 'worker {name}' AND renewed_at > now() - interval
 _UNFINISHED = "('QUEUED', 'NOT_STARTED', 'STARTING', 'STARTED', 'CANCELING')"
 _OPEN_RUNS = f"SELECT count(*) FROM dagster.runs WHERE status IN {_UNFINISHED}"
 _NOTED = "SELECT count(*) FROM lfp.sidecars WHERE suffix = 'outcome' AND content IS NOT NULL"
-_RUNS_OF_HOST = "SELECT name FROM lfp.marks WHERE kind = 'run' AND host = '{host}'"
+_RUNS_OF_HOST = """
+SELECT name FROM lfp.marks WHERE kind = 'run' AND split_part(host, ',', 1) = '{host}'
+"""
 _STATUS_OF_RUNS = "SELECT status FROM dagster.runs WHERE run_id IN ({ids})"
 
 
