@@ -190,7 +190,7 @@ def _acquired(
 
     connection.execute(f"SET lock_timeout = {max(int(seconds * 1000), 1)}")
     try:
-        connection.execute(_LOCK)  # Has no effect if an earlier try has got it.
+        connection.execute(_LOCK)  # Returns at once if an earlier try has got it.
         connection.execute(_TAKE, this)
     except psycopg.errors.LockNotAvailable:
         return False
