@@ -3,9 +3,9 @@
 Reading the copy blocks no writer. The database is read only while no process writes it.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from time import time
 from typing import Any
@@ -43,6 +43,7 @@ class Tables:
         as_of: the time, in seconds since the epoch.
         is_stale: whether the tables have changed since.
         folders: where the files of the tables are, if DuckDB opens them during queries.
+        means_damage: returns whether an error of a query means that these files are damaged.
     """
 
     connection: duckdb.DuckDBPyConnection
@@ -50,6 +51,7 @@ class Tables:
     as_of: float
     is_stale: bool
     folders: Sequence[str] = ()
+    means_damage: Callable[[duckdb.Error], bool] = lambda _: False
 
     def rows(self, sql: str, values: Mapping[str, object] | None = None) -> list[Row]:
         """Return all rows of a query, by column; raise as `rows_of` does."""
@@ -88,8 +90,11 @@ def open_tables(engine: Engine) -> Iterator[Tables]:
                 raise WarehouseBusyError(_BUSY.format(holder=holder)) from error
             msg = _UNREADABLE.format(source=source.capitalize(), error=first_line(error))
             raise LfpError(msg) from error
-        folders = () if published.is_apart else database.folders
-        yield Tables(connection, source, as_of, is_stale, folders)
+        tables = Tables(connection, source, as_of, is_stale)
+        if published.is_apart:
+            yield tables
+        else:
+            yield replace(tables, folders=database.folders, means_damage=database.means_damage)
 
 
 def rows_of(

@@ -1,7 +1,7 @@
 """Runs SQL of users on the tables: it can read them, and nothing else."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
@@ -34,9 +34,9 @@ _READING = {
 class QueryResult:
     """The columns of a result, and its rows in chunks: the whole result is never in memory."""
 
-    def __init__(self, found: duckdb.DuckDBPyConnection, folders: Sequence[str]) -> None:
+    def __init__(self, found: duckdb.DuckDBPyConnection, tables: Tables) -> None:
         self._found = found
-        self._folders = folders
+        self._tables = tables
         self.columns = [name for name, *_ in found.description or ()]
 
     def rows(self) -> Iterator[tuple[Any, ...]]:
@@ -45,7 +45,7 @@ class QueryResult:
         Raises:
             LfpError: the query fails; the text is DuckDB's.
         """
-        with _translating_errors(self._folders):
+        with _translating_errors(self._tables):
             while chunk := self._found.fetchmany(_CHUNK_ROWS):
                 yield from chunk
 
@@ -65,7 +65,7 @@ def run_query(tables: Tables, sql: str) -> QueryResult:
         connection.execute("SET allowed_directories = $folders", {"folders": list(tables.folders)})
     for setting in _CONFINE:
         connection.execute(setting)
-    with _translating_errors(tables.folders):
+    with _translating_errors(tables):
         statements = connection.extract_statements(sql)
         if len(statements) != 1:
             msg = f"Give one statement of SQL; there are {len(statements)}."
@@ -77,7 +77,7 @@ def run_query(tables: Tables, sql: str) -> QueryResult:
                 "tables."
             )
             raise OperationRefusedError(msg)
-        return QueryResult(_execute(connection, sql), tables.folders)
+        return QueryResult(_execute(connection, sql), tables)
 
 
 def _execute(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.DuckDBPyConnection:
@@ -97,19 +97,20 @@ def _execute(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.DuckDBPy
 
 
 @contextmanager
-def _translating_errors(folders: Sequence[str]) -> Iterator[None]:
+def _translating_errors(tables: Tables) -> Iterator[None]:
     """Raise an error of DuckDB as one for users, with the place in the SQL.
 
-    Args:
-        folders: where the files of the tables are; a bucket that does not answer is named.
+    A bucket that does not answer is named.
     """
     try:
         yield
     except duckdb.InterruptException:
         raise
     except duckdb.Error as error:
+        if tables.means_damage(error):
+            raise  # The session of the tables names the remedy.
         if isinstance(error, duckdb.IOException | duckdb.HTTPException):
-            for place in folders:
+            for place in tables.folders:
                 if place.startswith(BUCKET):
                     Bucket(place, "LFP_LAKE").exists(is_quick=True)
         lines = [_printable_only(line) for line in str(error).split("\n") if line.strip()]

@@ -16,7 +16,6 @@ from uuid import uuid4
 import duckdb
 from pydantic import SecretStr
 
-from lfp_pipeline.common.duckdb_tools import transaction
 from lfp_pipeline.errors import LfpError, OperationRefusedError
 from lfp_pipeline.hosts.postgres import connect, place_of, server_time
 from lfp_pipeline.settings import Settings
@@ -39,13 +38,13 @@ from lfp_pipeline.warehouse.lake_schemas import (
     marked,
     new_schema,
     require_mark,
+    show_other_database,
     show_to_readers,
 )
 from lfp_pipeline.warehouse.lake_snapshot_note import SnapshotNote
 from lfp_pipeline.warehouse.schema import (
     is_present,
     migrate,
-    renew_database_id,
     require_present_schema,
     schema_in_use,
     use_schema,
@@ -163,7 +162,7 @@ class Lake(Backend):
         if self.is_read_only:
             self._require_tables()
             self._prepare(connection)
-            with naming_expiry():
+            with self._naming_errors():
                 require_present_schema(connection)
                 yield
             return
@@ -185,7 +184,7 @@ class Lake(Backend):
 
     @contextmanager
     def read_session(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        with replace(self, is_read_only=True).connect() as connection, naming_expiry():
+        with replace(self, is_read_only=True).connect() as connection, self._naming_errors():
             self.use_tables(connection)
             yield connection
 
@@ -206,7 +205,7 @@ class Lake(Backend):
         ((before,),) = connection.execute("SELECT current_setting('search_path')").fetchall()
         connection.execute(f"SET search_path = '{before or 'memory.main'},{name}.{schema}'")
         try:
-            with naming_expiry():
+            with self._naming_errors():
                 yield
         finally:
             connection.execute(f"SET search_path = '{before}'")
@@ -240,13 +239,16 @@ class Lake(Backend):
 
     def swap_in(self, shadow: Self) -> None:
         """Replace the views by those of a shadow, and drop the old schema, in one commit."""
-        assert shadow.schema is not None  # noqa: S101 (for the types)
+        assert shadow.schema and self.hold.hold, "the writer lock is not held"  # noqa: S101, PT018
         require_mark(shadow.schema)
-        with self.locked_session(_LOG) as connection:
-            old = schema_in_use(connection)
+        # No session: the old tables may be damaged.
+        with (
+            self.connect() as connection,
+            self._admitted(connection, self.hold.hold) as state,
+            SnapshotNote(self.place, _LOG).kept_current(self.hold.hold.connection),
+        ):
             use_schema(connection, shadow.schema)
-            with transaction(connection):
-                show_to_readers(connection, shadow.schema, old)
+            show_to_readers(connection, shadow.schema, former=state.live)
 
     def move_aside(self, name: str, log: logging.Logger) -> None:
         log.warning("Snapshots keep the former tables until `lfp maintain` removes them (%s)", name)
@@ -284,20 +286,32 @@ class Lake(Backend):
     def _attached(
         self, connection: duckdb.DuckDBPyConnection, hold: Hold, log: logging.Logger
     ) -> Iterator[None]:
-        token = self._prepare(connection)
-        with naming_unreachable(self.url), naming_damage(self.place), hold.admitting(token):
-            state = hold.state()
-            require_owner(self.place, state.identity, place_of(self.url))
-            note = None if self.is_shadow else SnapshotNote(self.place, log)
-            schema = self._open(connection, hold, state, log)
-            if note is None:
+        with self._admitted(connection, hold) as state:
+            if self.is_shadow:
+                self._open(connection, hold, state, log)
                 yield
                 return
-            has_lost = note.shows_loss(self.location, state)
-            if has_lost or schema != state.live or not is_present(state.version):
-                _show(connection, schema, is_other_database=has_lost)
+            note = SnapshotNote(self.place, log)
+            if state.live and note.shows_loss(self.location, state):
+                show_other_database(connection, state.live)  # The first commit: see the note.
+            with note.kept_current(hold.connection):
+                self._open(connection, hold, state, log)
+                yield
+
+    @contextmanager
+    def _admitted(self, connection: duckdb.DuckDBPyConnection, hold: Hold) -> Iterator[LakeState]:
+        """Let a connection commit, for the block, if the catalog and its files are as expected."""
+        token = self._prepare(connection)
+        with self._naming_errors(), hold.admitting(token):
+            state = hold.state()
+            require_owner(self.place, state.identity, place_of(self.url))
+            yield state
+
+    @contextmanager
+    def _naming_errors(self) -> Iterator[None]:
+        """Raise errors with a remedy for those of DuckDB that have a known cause."""
+        with naming_unreachable(self.url), naming_damage(self.place), naming_expiry():
             yield
-            note.update(newest_snapshot(hold.connection))
 
     def _open(
         self,
@@ -305,7 +319,7 @@ class Lake(Backend):
         hold: Hold,
         state: LakeState,
         log: logging.Logger,
-    ) -> str:
+    ) -> None:
         """Use the schema, with present tables; remove what killed processes have left."""
         if self.schema is not None:
             require_mark(self.schema)
@@ -319,19 +333,8 @@ class Lake(Backend):
         use_schema(connection, schema)
         if schema != state.live or not is_present(state.version):
             migrate(connection)
-        return schema
-
-
-def _show(connection: duckdb.DuckDBPyConnection, schema: str, *, is_other_database: bool) -> None:
-    """Let readers see the tables of a schema, and give a database that has lost commits another id.
-
-    With another id, no status note counts, and the next run merges again what was lost and has a
-    record.
-    """
-    with transaction(connection):
-        if is_other_database:
-            renew_database_id(connection)
-        show_to_readers(connection, schema)
+            if not self.is_shadow:
+                show_to_readers(connection, schema)
 
 
 def _attach(

@@ -38,7 +38,7 @@ DECLARE holder text;
 BEGIN
     SELECT token INTO holder FROM lfp.writer FOR SHARE;
     IF holder IS NULL OR holder IS DISTINCT FROM current_setting('application_name') THEN
-        RAISE EXCEPTION '{FENCE_ERROR}: this connection does not have the lock of this catalog';
+        RAISE EXCEPTION '{FENCE_ERROR}: no writer lock; readers attach the lake READ_ONLY';
     END IF;
     RETURN NULL;
 END

@@ -62,6 +62,8 @@ _UNREACHABLE = (
     "cannot execute .* in a read-only transaction",
 )
 
+_FULL_DISK = "could not extend file|could not write to file|No space left on device"
+
 _UNUSABLE = {
     "creating a new DuckLake is explicitly disabled": "The catalog at {catalog} has no tables for "
     "the lake. Run `lfp cluster init`, which creates what is missing.",
@@ -137,8 +139,14 @@ def naming_unreachable(url: SecretStr) -> Iterator[None]:
     try:
         yield
     except duckdb.Error as error:
+        if "DuckLake" in str(error) and re.search(_FULL_DISK, str(error)):
+            msg = f"The disk of PostgreSQL at {place_of(url)} has no space left: free some there."
+            raise CatalogUnreachableError(msg) from None
         if is_unreachable(error):
-            msg = f"The catalog at {place_of(url)} cannot be reached any more. Check that it runs."
+            msg = (
+                f"The catalog at {place_of(url)} cannot be reached any more, or has ended the "
+                "transaction. Check that it runs; its log has the cause."
+            )
             raise CatalogUnreachableError(msg) from None
         raise
 
@@ -175,7 +183,7 @@ def _bucket_secret(data_path: str, environ: Mapping[str, str]) -> str:
 
 
 def data_path(place: str) -> str:
-    """Return the path of DuckLake's files at the place of a lake, which also has our notes."""
+    """Return the path of DuckLake's files; our own are beside it, at the place of the lake."""
     return f"{place}/data/"
 
 

@@ -56,7 +56,7 @@ class Hold:
     def naming_loss(self) -> Iterator[None]:
         """Raise a WarehouseBusyError for an error of the block if the lock is lost.
 
-        Any error: another process may write meanwhile, so that the counts of the block are wrong.
+        Every error of the block counts, because another process may have changed the tables.
         """
         try:
             yield
@@ -89,13 +89,14 @@ class Hold:
         self.connection.execute(_ADMIT, {"token": self._tokens[-1]})
 
     def _loss(self) -> WarehouseBusyError:
-        holder: object = None
+        holder = None
         with suppress(LfpError):
             holder = self.lock.holder
+        now = f"{holder} has it now" if holder else "no other process has taken it yet"
         return WarehouseBusyError(
             f"The writer lock was lost while {self.purpose}, because its connection to the "
-            f"catalog at {place_of(self.lock.url)} ended; it was lost to {holder or 'nobody yet'}. "
-            "What was not committed until then is not in the tables; the next run merges it."
+            f"catalog at {place_of(self.lock.url)} ended; {now}. What was not committed until then "
+            "is not in the tables; the next run merges it."
         )
 
 
@@ -115,13 +116,13 @@ class SharedHold:
 
     @contextmanager
     def set_to(self, hold: Hold) -> Iterator[None]:
-        """Have this hold for the block. A thread that has lost the lock may end after others."""
+        """Have this hold for the block."""
         entry = threading.get_ident(), hold
         self._holds.append(entry)
         try:
             yield
         finally:
-            self._holds.remove(entry)
+            self._holds.remove(entry)  # Others may have come since, if this one lost the lock.
 
 
 def database_errors() -> tuple[type[Exception], ...]:

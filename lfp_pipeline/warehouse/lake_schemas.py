@@ -8,10 +8,17 @@ from uuid import uuid4
 import duckdb
 from pydantic import SecretStr
 
+from lfp_pipeline.common.duckdb_tools import transaction
 from lfp_pipeline.errors import LfpError
 from lfp_pipeline.hosts.postgres import connect
 from lfp_pipeline.warehouse.lake_catalog import POINTER, pointer_view
-from lfp_pipeline.warehouse.schema import database_id, schema_version, tables_in_use
+from lfp_pipeline.warehouse.schema import (
+    database_id,
+    renew_database_id,
+    schema_version,
+    tables_in_use,
+    use_schema,
+)
 
 if TYPE_CHECKING:
     import psycopg
@@ -68,13 +75,31 @@ def is_abandoned(connection: "psycopg.Connection[Any]", schema: str) -> bool:
     return bool(is_free)
 
 
-def show_to_readers(connection: duckdb.DuckDBPyConnection, schema: str, *former: str) -> None:
-    """Let readers see the tables of a schema, and drop a former one, in the caller's commit."""
+def show_to_readers(
+    connection: duckdb.DuckDBPyConnection, schema: str, *, former: str | None = None
+) -> None:
+    """Let readers see the tables of the schema in use, and drop a former one, in one commit."""
+    with transaction(connection):
+        _show(connection, schema)
+        if former is not None:
+            connection.execute(f"DROP SCHEMA warehouse.{former} CASCADE")
+
+
+def show_other_database(connection: duckdb.DuckDBPyConnection, schema: str) -> None:
+    """Give a database that has lost commits another id, and let readers see it, in one commit.
+
+    Then no status note counts, and the next run merges again what was lost and has a record.
+    """
+    use_schema(connection, schema)
+    with transaction(connection):
+        renew_database_id(connection)
+        _show(connection, schema)
+
+
+def _show(connection: duckdb.DuckDBPyConnection, schema: str) -> None:
     for table in sorted(tables_in_use(connection)):
         connection.execute(
             f"CREATE OR REPLACE VIEW warehouse.main.{table} AS SELECT * FROM {schema}.{table}"
         )
     pointer = pointer_view(schema, database_id(connection), schema_version(connection))
     connection.execute(f"CREATE OR REPLACE VIEW warehouse.main.{POINTER} AS {pointer}")
-    for old in former:
-        connection.execute(f"DROP SCHEMA warehouse.{old} CASCADE")

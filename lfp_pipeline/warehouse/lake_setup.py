@@ -1,6 +1,8 @@
 """Creates the tables of a lake in PostgreSQL, and claims the place of its files."""
 
+from collections.abc import Mapping
 from contextlib import closing
+from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -40,20 +42,16 @@ def create_lake_tables(settings: Settings, connection: "psycopg.Connection[Any]"
         connection: each statement on it is a transaction of its own.
 
     Raises:
-        OperationRefusedError: the place of the files belongs to another catalog, or has the inbox
-            or the raw zone in it.
+        OperationRefusedError: the place of the files belongs to another catalog; or the lake, the
+            raw zone or the inbox is within another one of them.
         BucketUnreachableError: the object store does not answer.
         WarehouseInconsistentError: the catalog was made by another version, or for another place.
     """
     assert settings.catalog is not None  # noqa: S101 (for the types)
     url, place = settings.catalog, settings.lake_place
-    for setting, other in (("LFP_RAW", settings.raw_place), ("LFP_INBOX", settings.inbox_place)):
-        if f"{other}/".startswith(f"{place}/"):
-            msg = (
-                f"{setting} is {other}, which is in the folder of the lake, {place}. Set {setting} "
-                "or LFP_LAKE to a place apart."
-            )
-            raise OperationRefusedError(msg)
+    _require_apart(
+        {"LFP_LAKE": place, "LFP_RAW": settings.raw_place, "LFP_INBOX": settings.inbox_place}
+    )
     path = data_path(place)
     connection.execute(CREATE_SCHEMAS)
     connection.execute(CREATE_TABLES)
@@ -68,6 +66,21 @@ def create_lake_tables(settings: Settings, connection: "psycopg.Connection[Any]"
             lake.execute(f"CALL warehouse.set_option('{option}', '{value}')")
     connection.execute(CREATE_FENCE)
     verified_state(connection, place_of(url), path)
+
+
+def _require_apart(places: Mapping[str, str]) -> None:
+    """Raise an OperationRefusedError if a place is within another one: by name of the setting.
+
+    The maintenance of the lake removes files that it does not know, and an inbox would take in all
+    other files.
+    """
+    for (setting, inner), (other, outer) in permutations(places.items(), 2):
+        if f"{inner}/".startswith(f"{outer}/"):
+            msg = (
+                f"{setting} = {inner} is within {other} = {outer}. Set one of them to a place "
+                "apart."
+            )
+            raise OperationRefusedError(msg)
 
 
 def take_over_place(settings: Settings, connection: "psycopg.Connection[Any]") -> None:

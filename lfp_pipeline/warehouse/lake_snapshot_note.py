@@ -4,10 +4,16 @@ The note is not in PostgreSQL. So it shows if an older copy of PostgreSQL's data
 """
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from lfp_pipeline.errors import LfpError, WarehouseInconsistentError, user_message
-from lfp_pipeline.warehouse.lake_catalog import LakeState, Snapshot
+from lfp_pipeline.warehouse.lake_catalog import LakeState, newest_snapshot
 from lfp_pipeline.warehouse.lake_notes import read_note, replace_note
+
+if TYPE_CHECKING:
+    import psycopg
 
 NAME = "lfp-snapshot.csv"
 
@@ -17,7 +23,8 @@ _HEADER = "database_id,snapshot\n"
 class SnapshotNote:
     """The note at a place, as it was when a session began.
 
-    Without it, a session must not commit: as many commits as were lost would hide the loss.
+    A session reads the note, and acts on a loss, before any other commit: once as many commits are
+    made as were lost, the numbers are the same.
     """
 
     def __init__(self, place: str, log: logging.Logger) -> None:
@@ -58,8 +65,11 @@ class SnapshotNote:
         self._log.warning(loss, lake, state.snapshot, noted_snapshot)
         return True
 
-    def update(self, newest: Snapshot | None) -> None:
-        """Note the newest snapshot. A failure does no harm now."""
+    @contextmanager
+    def kept_current(self, connection: "psycopg.Connection[Any]") -> Iterator[None]:
+        """Note the newest snapshot of the catalog after the block. A failure does no harm now."""
+        yield
+        newest = newest_snapshot(connection)
         if newest is None or newest.database_id is None:
             return
         present = newest.database_id, newest.number

@@ -14,7 +14,6 @@ from pydantic import SecretStr
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import (
     CatalogUnreachableError,
-    OperationRefusedError,
     WarehouseBusyError,
     WarehouseInconsistentError,
 )
@@ -366,12 +365,6 @@ def test_init_may_run_several_times_and_at_once(tmp_path: Path, catalog_url: Sec
     create_catalog(settings)
     engine = Engine(settings)
     assert engine.ingest(land(engine, FILE), LOG).account.status == "merged"
-
-
-def test_a_lake_around_the_raw_zone_is_refused(tmp_path: Path, catalog_url: SecretStr) -> None:
-    settings = Settings(data_dir=tmp_path, catalog=catalog_url, lake=str(tmp_path))
-    with pytest.raises(OperationRefusedError, match="is in the folder of the lake"):
-        create_catalog(settings)
 
 
 def test_an_unreachable_catalog_is_named_and_no_password_is_shown(tmp_path: Path) -> None:

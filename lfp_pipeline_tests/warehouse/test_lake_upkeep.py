@@ -21,9 +21,9 @@ from lfp_pipeline.errors import (
 from lfp_pipeline.operations import maintain, rebuild
 from lfp_pipeline.operations.maintain import maintain_tables
 from lfp_pipeline.operations.rebuild import rebuild_products
-from testing.engine import LOG, engine_at, land, tables
+from testing.engine import LOG, engine_at, ingest_pending, land, tables
 from testing.expected_tables import File, assert_tables_match
-from testing.lakes import new_lake
+from testing.lakes import create_catalog, new_lake
 from testing.postgres import PostgresServer
 from testing.s3_server import Environ, Fault, S3Server
 
@@ -34,6 +34,8 @@ from lfp_pipeline.hosts.postgres import connect  # noqa: E402
 from lfp_pipeline.warehouse import lake, lake_maintenance  # noqa: E402
 from lfp_pipeline.warehouse.lake import Lake  # noqa: E402
 from lfp_pipeline.warehouse.lake_maintenance import maintain_lake  # noqa: E402
+from lfp_pipeline.warehouse.lake_notes import read_note, replace_note  # noqa: E402
+from lfp_pipeline.warehouse.lake_snapshot_note import NAME  # noqa: E402
 
 FILES = [
     File("a.csv", 1, (("s1", "Ann", ""), ("s2", "Bob", "x"))),
@@ -132,7 +134,20 @@ def test_damage_is_named_and_a_rebuild_repairs_it(engine: Engine, damage: object
         engine.warehouse.session("testing", LOG) as connection,
     ):
         connection.execute("SELECT * FROM warehouse.products").fetchall()
+    with pytest.raises(WarehouseCorruptError), lake_of(engine).read_session() as connection:
+        connection.execute("SELECT * FROM products").fetchall()
     rebuild_products(engine, LOG)
+    assert_tables_match(FILES, tables(engine))
+
+
+def test_a_rebuild_repairs_damage_of_a_database_that_has_lost_commits(engine: Engine) -> None:
+    lake = lake_of(engine)
+    database_id, _, snapshot = (read_note(lake.place, NAME) or b"").decode().rpartition(",")
+    replace_note(lake.place, NAME, f"{database_id},{int(snapshot) + 1000}\n".encode())
+    for path in files_of(engine, "*.parquet"):
+        path.unlink()
+    rebuild_products(engine, LOG, allow_data_loss=True)
+    ingest_pending(engine)
     assert_tables_match(FILES, tables(engine))
 
 
@@ -283,3 +298,26 @@ def test_a_snapshot_that_expires_while_it_is_read_names_the_setting(engine: Engi
 
     with pytest.raises(LfpError, match="LFP_LAKE_RETENTION_HOURS"):
         read()
+
+
+@pytest.mark.parametrize("table", ["ducklake_data_file", "ducklake_snapshot"])
+def test_a_full_disk_of_postgresql_is_named(
+    engine: Engine, catalog: "psycopg.Connection", table: str
+) -> None:
+    catalog.execute(f"""
+        CREATE FUNCTION fill() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN RAISE EXCEPTION 'could not extend file "base/1": No space left on device'; END $$;
+        CREATE TRIGGER fill BEFORE INSERT ON lfp_lake.{table} EXECUTE FUNCTION fill()
+    """)
+    error = engine.ingest(land(engine, File("c.csv", 3, (("s4", "Eve", ""),))), LOG).account.error
+    assert error is not None
+    assert "disk of PostgreSQL at" in error
+    assert "LFP_DATA_DIR" not in error
+
+
+def test_places_within_another_one_are_refused(engine: Engine) -> None:
+    place = Path(lake_of(engine).place)
+    for setting, other in (("raw", place / "raw"), ("inbox", place.parent)):
+        settings = engine.settings.model_copy(update={setting: str(other)})
+        with pytest.raises(OperationRefusedError, match=r"is within .*Set one of them to a place"):
+            create_catalog(settings)
