@@ -14,7 +14,7 @@ from lfp_pipeline.ingest.revert import earlier_settings, read_acceptably
 from lfp_pipeline.model.delivery import Delivery, Kind
 from lfp_pipeline.model.ledger_entry import Status
 from lfp_pipeline.operations import Figures, Report
-from lfp_pipeline.raw_zone.byte_store import LAND_AGAIN
+from lfp_pipeline.raw_zone.byte_store import landing
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.reading.options import Conditions, ReadOptions, Rereading, reread
 from lfp_pipeline.reading.workspace import Workspace, WorkspaceLimits, workspace_of
@@ -144,7 +144,7 @@ def require_to_reinstate(raw_zone: RawZone, delivery: Delivery) -> None:
     elif desired.is_pruned(name):
         msg = (
             f"{delivery.label} is pruned: its bytes are gone. Land its file again, with "
-            f"the time that it had, and then reinstate it: {LAND_AGAIN}"
+            f"the time that it had, and then reinstate it: {landing(delivery)}"
         )
         raise OperationRefusedError(msg)
 

@@ -16,8 +16,8 @@ from lfp_pipeline.raw_zone.raw_records import UNREADABLE, is_raw_stem, parse_rec
 from lfp_pipeline.raw_zone.sidecars import RECORD
 
 _NO_RECORD = (
-    "%s/%s.raw has lost its record, and the copy in the raw zone cannot take its place (%s). "
-    "Deliver its file again; if it has landed since with another time, remove these bytes."
+    "%s/%s.raw has no record, and the copy of the record cannot be used: %s. Deliver the file "
+    "again. If it lands under another time, these bytes are not needed."
 )
 
 
@@ -33,13 +33,13 @@ def adopt_unrecorded(zone: RawReader, log: logging.Logger) -> tuple[int, list[st
     """
     adopted, problems = 0, []
     for key, stems, copied in _listed(zone):
-        for name in _unrecorded(zone, key, stems & copied):
+        recorded = set(zone.sidecars.recorded(key))
+        for stem in sorted(stems & copied - recorded):
             try:
-                adopted += _adopt(zone, name, log)
+                adopted += _adopt(zone, RawName(key, stem), log)
             except UNREADABLE as error:
-                reason = f"{type(error).__name__}: {error}"
-                problems.append(_NO_RECORD % (*name, reason))
-        for stem in sorted(stems - copied):
+                problems.append(_NO_RECORD % (key, stem, f"{error} ({type(error).__name__})"))
+        for stem in sorted(stems & recorded - copied):
             zone.records.keep_copy(RawName(key, stem))
     return adopted, problems
 
@@ -49,9 +49,9 @@ def unrecorded(zone: RawReader) -> list[str]:
     if not zone.sidecars.are_apart:
         return []
     return [
-        name.delivery_id
+        RawName(key, stem).delivery_id
         for key, stems, copied in _listed(zone)
-        for name in _unrecorded(zone, key, stems & copied)
+        for stem in sorted(stems & copied - set(zone.sidecars.recorded(key)))
     ]
 
 
@@ -65,11 +65,6 @@ def _listed(zone: RawReader) -> Iterator[tuple[str, set[str], set[str]]]:
         yield key, stems["raw"], stems[RECORD]
 
 
-def _unrecorded(zone: RawReader, key: str, stems: set[str]) -> list[RawName]:
-    """Return the names of those bytes of a partition that have no record."""
-    return [RawName(key, stem) for stem in sorted(stems - set(zone.sidecars.recorded(key)))]
-
-
 def _adopt(zone: RawReader, name: RawName, log: logging.Logger) -> bool:
     """Write the record of a delivery from its copy; return False if it has one by now.
 
@@ -78,7 +73,7 @@ def _adopt(zone: RawReader, name: RawName, log: logging.Logger) -> bool:
     """
     kept = zone.store.kept_beside(name)
     if RECORD not in kept:
-        msg = "there is none"
+        msg = "it is missing"
         raise FileNotFoundError(msg)
     delivery = parse_record(kept[RECORD], zone.store.path(name))
     if (
@@ -87,7 +82,7 @@ def _adopt(zone: RawReader, name: RawName, log: logging.Logger) -> bool:
         or zone.store.size(name) != delivery.size_bytes
         or not zone.store.is_intact(delivery)
     ):
-        msg = "it describes other bytes"
+        msg = "it does not describe these bytes, or they cannot be read"
         raise ValueError(msg)
     with zone.sidecars.changing(name.key):
         if zone.sidecars.exists(name, RECORD):

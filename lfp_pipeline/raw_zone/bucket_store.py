@@ -63,7 +63,8 @@ class BucketStore:
         path, is_new = self.path(delivery.raw_name), False
         with ExitStack() as held:
             while True:
-                copy = self._copies.hold(delivery.raw_name, held)
+                with self._naming_copies():
+                    copy = self._copies.hold(delivery.raw_name, held)
                 if copy and (is_new or _is_good(copy, delivery, full=full)):
                     break
                 self._download(delivery, path)
@@ -74,16 +75,24 @@ class BucketStore:
 
     def _download(self, delivery: Delivery, path: Path) -> None:
         """Make a copy of an object, if its bytes are those that landed."""
-        try:
+        with self._naming_copies():
             self._copies.make_room(delivery, coming_bytes=delivery.size_bytes)
             for _ in stale_temporaries(path.parent):
                 pass  # Each is removed after its turn.
             with temporary_sibling(path, _OWNER_ONLY) as (file, temporary):
                 self._copy(delivery, file)
                 commit_file(file, temporary, path)
+
+    @contextmanager
+    def _naming_copies(self) -> Iterator[None]:
+        """Raise a RawFileError if a copy cannot be opened or written."""
+        try:
+            yield
         except OSError as error:
-            url = self.describe(delivery.raw_name)
-            msg = f"The copy of {url} in {self._copies.folder} cannot be written: {error}."
+            msg = (
+                f"The copies of raw files in {self._copies.folder} cannot be used: {error}. This "
+                "user must be able to read and write them."
+            )
             raise RawFileError(msg, is_lost=False) from error
 
     def _copy(self, delivery: Delivery, file: BinaryIO | None) -> None:
@@ -104,18 +113,25 @@ class BucketStore:
         if digest.hexdigest() != delivery.sha256:
             msg = (
                 f"{url} is not what landed: its sha256 is {digest.hexdigest()}, not "
-                f"{delivery.sha256}. {restoring(delivery)}"
+                f"{delivery.sha256}. Remove it first. {restoring(delivery)}"
             )
             raise RawFileError(msg)
 
     def is_intact(self, delivery: Delivery) -> bool:
-        """Return whether the object has the size and the digest of what landed."""
+        """Return whether the object has the bytes that landed, by its size and stated digest.
+
+        The bytes are read if no digest is stated, as by a program that has restored them.
+        """
         found = self._bucket.look_up(_object(delivery.raw_name))
-        return (
-            found is not None
-            and found.size_bytes == delivery.size_bytes
-            and found.sha256 in {None, delivery.sha256}
-        )
+        if found is None or found.size_bytes != delivery.size_bytes:
+            return False
+        if found.sha256 is not None:
+            return found.sha256 == delivery.sha256
+        try:
+            self._copy(delivery, None)
+        except RawFileError:
+            return False
+        return True
 
     def touched_ns(self, name: RawName) -> int | None:
         """Return None: an object is not changed, but replaced."""
@@ -141,9 +157,11 @@ class BucketStore:
                 yield RawName(key, stem), suffix
 
     def keep_record(self, name: RawName, content: bytes) -> None:
-        """Put a copy of a record beside the object of the bytes."""
-        digest, place = hashlib.sha256(content).hexdigest(), _object(name, RECORD)
-        self._bucket.put(BytesIO(content), place, len(content), digest, replace=True)
+        """Put a copy of a record beside the object of the bytes, unless the same copy is there."""
+        place = _object(name, RECORD)
+        described = BytesIO(content), place, len(content), hashlib.sha256(content).hexdigest()
+        if not self._bucket.put(*described) and self._bucket.content(place) != content:
+            self._bucket.put(*described, replace=True)
 
     def kept_beside(self, name: RawName) -> Mapping[str, Sidecar]:
         """Return the copy of a record, if there is one."""

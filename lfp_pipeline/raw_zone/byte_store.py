@@ -13,8 +13,10 @@ from lfp_pipeline.raw_zone.sidecars import Sidecar
 HasSize = Callable[[RawName, int], bool]
 """Whether the bytes of a delivery have a size."""
 
-LAND_AGAIN = "`touch -d TIME FILE; lfp ingest FILE`."
-"""The commands that land a copy of a file with the time that the file had, in the inbox or not."""
+_LAND_AGAIN = "`touch -d {time} FILE; lfp ingest FILE --as {name}`."
+
+LAND_AGAIN = _LAND_AGAIN.format(time="TIME", name="NAME")
+"""The commands that land a copy of a file with its name and the time that it had."""
 
 _RESTORE = "Restore it from a copy, and run `lfp ingest`"
 
@@ -23,12 +25,14 @@ def restoring(delivery: Delivery) -> str:
     """Return what to do about damaged or missing bytes of a delivery."""
     if delivery.kind is Kind.DELETION:
         return f"{_RESTORE}; or revert this purge, and purge again."
+    return f"{_RESTORE}; or land its file again, with the time that it had: {landing(delivery)}"
+
+
+def landing(delivery: Delivery) -> str:
+    """Return the commands that land a copy of the file of a delivery as that delivery."""
     time = f"{delivery.version_time.isoformat(timespec='microseconds')}Z"
     name = quote(typed_name(delivery.partition_key, delivery.source))
-    return (
-        f"{_RESTORE}; or land its file again, with the time that it had: "
-        f"`touch -d {time} FILE; lfp ingest FILE --as {name}`."
-    )
+    return _LAND_AGAIN.format(time=time, name=name)
 
 
 class ByteStore(Protocol):

@@ -36,7 +36,6 @@ CREATE TABLE IF NOT EXISTS lfp.sidecars (
     changed_in xid8 NOT NULL,
     PRIMARY KEY (partition_key, stem, suffix)
 );
-CREATE INDEX IF NOT EXISTS sidecars_by_change ON lfp.sidecars (changed_in);
 CREATE TABLE IF NOT EXISTS lfp.raw_zone (
     only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
     place text NOT NULL
@@ -59,8 +58,21 @@ BEGIN
     RETURN NEW;
 END
 $$;
-CREATE OR REPLACE TRIGGER note_change BEFORE INSERT OR UPDATE OR DELETE ON lfp.sidecars
-FOR EACH ROW EXECUTE FUNCTION lfp.note_change();
+
+-- Their creation would wait for uploads in progress, and all other writes would wait behind it.
+DO $$
+BEGIN
+    IF to_regclass('lfp.sidecars_by_change') IS NULL THEN
+        CREATE INDEX sidecars_by_change ON lfp.sidecars (changed_in);
+    END IF;
+    IF NOT EXISTS (
+        SELECT FROM pg_trigger WHERE tgrelid = 'lfp.sidecars'::regclass AND tgname = 'note_change'
+    ) THEN
+        CREATE TRIGGER note_change BEFORE INSERT OR UPDATE OR DELETE ON lfp.sidecars
+        FOR EACH ROW EXECUTE FUNCTION lfp.note_change();
+    END IF;
+END
+$$;
 COMMIT;
 """
 

@@ -49,8 +49,8 @@ def _copy(source: RawZone, target: RawZone, delivery: Delivery) -> bool:
                 target.sidecars.write(name, suffix, marker.content, marker.written_ns)
             else:
                 target.sidecars.remove(name, suffix)
-        if target.sidecars.exists(name, RECORD):
-            return False
-        target.records.write(replace(delivery, path=path))
+        is_new = not target.sidecars.exists(name, RECORD)
+        if is_new:
+            target.records.write(replace(delivery, path=path))
     target.records.keep_copy(name)
-    return True
+    return is_new

@@ -18,7 +18,7 @@ from lfp_pipeline.common.atomic_files import commit_file, write_file
 from lfp_pipeline.errors import RawFileError
 from lfp_pipeline.model.delivery import Delivery, RawName
 from lfp_pipeline.raw_zone.byte_store import HasSize, restoring
-from lfp_pipeline.raw_zone.sidecars import MARKERS, RECORD, Sidecar, read_sidecar
+from lfp_pipeline.raw_zone.sidecars import MARKERS, PRUNED, RECORD, Sidecar, read_sidecar
 
 
 class FolderStore:
@@ -88,14 +88,18 @@ class FolderStore:
             yield RawName(path.parent.name, path.stem), path.suffix[1:]
 
     def keep_record(self, name: RawName, content: bytes) -> None:
-        """Write a copy of a record to where it would be on one machine."""
-        write_file(self.path(name).with_suffix(f".{RECORD}"), content)
+        """Write a copy of a record to where it would be on one machine, unless it is there."""
+        path = self.path(name).with_suffix(f".{RECORD}")
+        if not path.exists() or path.read_bytes() != content:
+            write_file(path, content)
 
     def kept_beside(self, name: RawName) -> Mapping[str, Sidecar]:
         """Return the copy of a record, and the markers from when one machine had the folder."""
         path = self.path(name)
         found = {
-            suffix: read_sidecar(path.with_suffix(f".{suffix}")) for suffix in (RECORD, *MARKERS)
+            suffix: read_sidecar(path.with_suffix(f".{suffix}"))
+            for suffix in (RECORD, *MARKERS)
+            if suffix != PRUNED  # Its bytes are there.
         }
         return {suffix: sidecar for suffix, sidecar in found.items() if sidecar is not None}
 

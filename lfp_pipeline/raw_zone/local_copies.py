@@ -35,7 +35,11 @@ class LocalCopies:
         return self.folder / name.key / f"{name.stem}.raw"
 
     def hold(self, name: RawName, held: ExitStack) -> BufferedReader | None:
-        """Open a copy, and keep other processes from removing it; None: there is none."""
+        """Open a copy, and keep other processes from removing it; None: there is none.
+
+        Raises:
+            OSError: the copy belongs to another user.
+        """
         path = self.path(name)
         try:
             file = held.enter_context(path.open("rb"))

@@ -53,11 +53,14 @@ class RawRecords:
             return parse_record(record, self.store.path(name))
         except UNREADABLE as error:
             place = self.sidecars.describe(name, RECORD)
-            msg = (
-                f"The record {place} cannot be read ({type(error).__name__}: {error}). Restore it "
-                "from a copy; or, unless it belongs to a purge, remove it, and land its file again "
-                f"with the time that it had: {LAND_AGAIN}"
+            remedy = (
+                "Remove it, and run `lfp cluster init`, which restores it from the raw zone."
+                if self.sidecars.are_apart
+                else "Restore it from a copy; or, unless it belongs to a purge, remove it, and "
+                f"land its file again with the time that it had: {LAND_AGAIN}"
             )
+            reason = f"{type(error).__name__}: {error}"
+            msg = f"The record {place} cannot be read ({reason}). {remedy}"
             raise LandingError(msg, permanent=True) from error
 
     def write(self, delivery: Delivery) -> None:
@@ -82,8 +85,11 @@ class RawRecords:
         A copy without a record thus shows that the record was lost. Without a copy, bytes without a
         record are those of a landing that was killed.
         """
-        if self.sidecars.are_apart and (record := self.sidecars.read(name, RECORD)):
-            self.store.keep_record(name, record.content)
+        if not self.sidecars.are_apart:
+            return
+        with self.sidecars.changing(name.key):  # Else an older copy could replace a newer one.
+            if record := self.sidecars.read(name, RECORD):
+                self.store.keep_record(name, record.content)
 
     def stems(self, key: str) -> Iterator[str]:
         """Yield the stems of the well-formed records of a partition. They sort by time."""

@@ -59,7 +59,8 @@ class RawZone(RawReader):
 
         Raises:
             LandingError: the source could not be fetched or stored, or has the wrong kind for the
-                partition. The raw zone is unchanged.
+                partition. The raw zone is unchanged; or it has the delivery, and lacks the copy of
+                its record, which landing it again completes.
         """
         if not is_partition_key(key):
             msg = f"{key!r} is not a partition key: letters, digits, `.`, `_` and `-`, please."

@@ -27,6 +27,7 @@ from lfp_pipeline.errors import WarehouseInconsistentError
 from lfp_pipeline.model.delivery import Delivery, Kind, label_of
 from lfp_pipeline.model.ledger_entry import LedgerEntry, RowCounts, Status, unmerged_entry
 from lfp_pipeline.model.table_spec import COLUMN_LIST
+from lfp_pipeline.raw_zone.byte_store import LAND_AGAIN
 from lfp_pipeline.warehouse.invariants import product_count
 from lfp_pipeline.warehouse.ledger import delete_rejects, entry_of, mark_unmerged, record
 from lfp_pipeline.warehouse.name_counts import apply_changed_names
@@ -153,8 +154,7 @@ HAVING sum(change) <> 0
 
 _UNAVAILABLE = (
     "Rows that it may have had when {delivery_id} was reverted are lost, because its bytes are "
-    "pruned. Land its file again, with the time that it had, to restore them: "
-    "`touch -d TIME FILE; lfp ingest FILE`."
+    "pruned. Land its file again, with the time that it had, to restore them: {land_again}"
 )
 
 _REMOVE = [
@@ -307,7 +307,7 @@ def apply_reversal(
             connection.execute(statement)
         apply_changed_names(connection, product_count(connection))
         for older in unavailable:
-            lost = _UNAVAILABLE.format(delivery_id=delivery.delivery_id)
+            lost = _UNAVAILABLE.format(delivery_id=delivery.delivery_id, land_again=LAND_AGAIN)
             mark_unmerged(connection, older.delivery_id, lost)
         record(connection, [(delivery, entry), *corrected])
         if connection.execute(_REPEATED).fetchall()[0][0]:

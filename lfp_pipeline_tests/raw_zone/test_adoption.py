@@ -162,8 +162,9 @@ def test_a_damaged_copy_is_refused_and_reported_until_the_file_lands_again(
     for adopted in (1, 0):
         found, (problem,) = adopt_unrecorded(zone, LOG)
         assert found == adopted
-        assert f"a.csv/{delivery.raw_name.stem}.raw has lost its record" in problem
-        assert "Deliver its file again" in problem
+        assert f"a.csv/{delivery.raw_name.stem}.raw has no record" in problem
+        assert "Deliver the file again" in problem
+        assert "remove" not in problem  # The storage may have failed for a moment.
         assert zone.all_deliveries() == [other]
         assert unrecorded(zone) == [delivery.delivery_id]
     assert land(zone, file).delivery_id == delivery.delivery_id
@@ -181,7 +182,7 @@ def test_changed_bytes_are_reported_and_those_without_a_copy_do_not_count(
     adopted, (problem,) = adopt_unrecorded(zone, LOG)
     assert adopted == 0
     assert "b.csv" in problem
-    assert "other bytes" in problem
+    assert "does not describe these bytes" in problem
     assert zone.all_deliveries() == []
 
 
@@ -316,6 +317,20 @@ def test_the_folder_of_one_machine_is_adopted_with_its_markers(
     assert zone.all_deliveries() == deliveries
     assert [zone.desired.is_reverted(delivery.raw_name) for delivery in deliveries] == [True, False]
     assert zone.desired.may_use_present_settings(deliveries[0].raw_name)
+
+
+def test_bytes_that_are_there_are_not_pruned(
+    catalog_url: SecretStr, tmp_path: Path, file: Path
+) -> None:
+    with connect(catalog_url, "test") as connection:
+        create_raw_tables(connection)
+    delivery = land(zone_of(Settings(data_dir=tmp_path)), file)
+    delivery.path.with_suffix(
+        ".pruned"
+    ).touch()  # From before the folder was that of several hosts.
+    zone = zone_of(Settings(data_dir=tmp_path, catalog=catalog_url))
+    assert adopt_unrecorded(zone, LOG) == (1, [])
+    assert not zone.desired.is_pruned(delivery.raw_name)
 
 
 def test_other_names_in_the_raw_zone_are_left_alone(zone: Zone, file: Path) -> None:

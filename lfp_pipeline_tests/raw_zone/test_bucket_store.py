@@ -1,5 +1,6 @@
 """Raw files in a bucket: copies on this machine, damage, faults of the server, and eviction."""
 
+import io
 import multiprocessing
 import os
 import subprocess
@@ -69,6 +70,12 @@ def put(bucket: Bucket, delivery: Delivery, content: bytes) -> None:
         bucket.put(file, key_of(delivery), len(content), "0" * 64, replace=True)
 
 
+def put_without_digest(bucket: Bucket, delivery: Delivery, content: bytes) -> None:
+    """Replace an object as a program does that keeps no metadata."""
+    name, _, key = bucket.url(key_of(delivery)).removeprefix("s3://").partition("/")
+    bucket_client.client().put_object(Bucket=name, Key=key, Body=content)
+
+
 def test_a_landing_leaves_an_object_and_its_copy(
     zone: RawZone, bucket: Bucket, tmp_path: Path, s3_server: S3Server
 ) -> None:
@@ -120,15 +127,25 @@ def test_damaged_and_missing_objects_are_reported(
         zone.verified(delivery).__enter__()
 
 
-@pytest.mark.parametrize("damage", [b"", b"!", None])
+@pytest.mark.parametrize("damage", [b"", b"!", "without digest", "with its digest", None])
 def test_damaged_and_missing_objects_are_restored_by_landing_their_file(
-    zone: RawZone, bucket: Bucket, tmp_path: Path, damage: bytes | None
+    zone: RawZone, bucket: Bucket, tmp_path: Path, damage: bytes | str | None
 ) -> None:
     delivery = land(zone, tmp_path)
     content = delivery.path.read_bytes()
+    other = b"!" + content[1:]
     if damage is None:
         bucket.delete(key_of(delivery))
+    elif damage == "without digest":
+        put_without_digest(bucket, delivery, other)
+    elif damage == "with its digest":
+        name = key_of(delivery)
+        bucket.put(io.BytesIO(other), name, len(other), delivery.sha256, replace=True)
+        with pytest.raises(RawFileError, match=r"is not what landed: .*\. Remove it first\. "):
+            zone.verified(delivery, full=True).__enter__()
+        bucket.delete(name)
     else:
+        assert isinstance(damage, bytes)
         put(bucket, delivery, damage)
     with pytest.raises(
         RawFileError, match=r"touch -d .*Z FILE; lfp ingest FILE --as a.csv"
@@ -141,6 +158,23 @@ def test_damaged_and_missing_objects_are_restored_by_landing_their_file(
     assert zone.land(LocalFile(copy), "a.csv", LOG).delivery_id == delivery.delivery_id
     with zone.verified(delivery, full=True) as path:
         assert path.read_bytes() == content
+
+
+def test_an_object_that_was_restored_without_its_digest_is_intact(
+    zone: RawZone, bucket: Bucket, tmp_path: Path
+) -> None:
+    delivery = land(zone, tmp_path)
+    put_without_digest(bucket, delivery, delivery.path.read_bytes())
+    assert zone.store.is_intact(delivery)
+
+
+def test_copies_of_another_user_are_named(zone: RawZone, tmp_path: Path) -> None:
+    delivery = land(zone, tmp_path)
+    delivery.path.unlink()
+    delivery.path.mkdir()  # Root may open a file of another user, but no folder as a file.
+    with pytest.raises(RawFileError, match=f"in {zone.root} cannot be used") as raised:
+        zone.verified(delivery).__enter__()
+    assert not raised.value.is_lost
 
 
 def test_a_damaged_copy_is_replaced(zone: RawZone, tmp_path: Path) -> None:

@@ -376,6 +376,17 @@ def test_a_landing_may_take_longer_than_transactions_may_be_idle(
     assert zone.all_deliveries() == [delivery]
 
 
+def test_creating_the_tables_again_does_not_wait_for_an_upload(
+    url: SecretStr, sidecars: CatalogSidecars
+) -> None:
+    name = RawName("a.csv", "20261127T000000.000000Z-0123456789abcdef")
+    with sidecars.changing(name.key):
+        sidecars.write(name, "json", b"{}")
+        with connect(url, "test") as connection:
+            connection.execute("SET lock_timeout = '2s'")
+            create_raw_tables(connection)
+
+
 def test_a_reader_writes_no_index(zone: RawZone, settings: Settings, file: Path) -> None:
     delivery = land(zone, file)
     zone.index.path.unlink(missing_ok=True)

@@ -293,7 +293,6 @@ def test_the_next_landing_removes_the_file_of_a_killed_one(zone: RawZone, file: 
     code = """
 import logging, sys, time
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 class Slow:
     name = "slow"
@@ -452,7 +451,6 @@ def test_several_processes_that_land_one_file_at_once_land_it_once(
     code = """
 import logging, sys
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.sources.local_file import LocalFile
 zone, source = RawZone(Path(sys.argv[1])), LocalFile(Path(sys.argv[2]))
