@@ -298,6 +298,7 @@ def test_several_hosts_are_settings_alone(monkeypatch: pytest.MonkeyPatch, tmp_p
         ("LFP_CATALOG", "mysql://lfp:s3cret@db/lfp", "postgresql://user@host/name"),
         ("LFP_CATALOG", "postgresql://lfp:s3cret@db:wrong/lfp", "postgresql://user@host/name"),
         ("LFP_CATALOG", "postgresql://lfp:s3cret%zz@db/lfp", "percent-encoded"),
+        ("LFP_CATALOG", "postgresql://lfp:s3cret%00@db/lfp", "percent-encoded"),
         ("LFP_CATALOG", "postgresql://lfp:a b-s3cret@db/lfp", "percent-encoded"),
         ("LFP_CATALOG", "postgresql://lfp:1/s3cret@db/lfp", "percent-encoded"),
         ("LFP_CATALOG", "postgresql://lfp:1?s3cret@db/lfp", "percent-encoded"),

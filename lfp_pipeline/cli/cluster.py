@@ -32,8 +32,8 @@ def init(*, takes_over: bool) -> None:
     """Create the shared tables and buckets.
 
     What exists stays as it is. Several hosts may do so at once, and again after an upgrade. After
-    an older copy of the database was restored, it adopts the deliveries that landed since. The exit
-    code is 1 if it cannot adopt some.
+    an older copy of the database was restored, it adopts the deliveries that landed since, and
+    names those that it cannot adopt; so does lfp verify.
     """
     from lfp_pipeline.cli.cluster_parts import PARTS
     from lfp_pipeline.cli.messages import message_log
@@ -44,7 +44,6 @@ def init(*, takes_over: bool) -> None:
     click.echo(report.summary)
     for problem in report.problems:
         click.echo(problem, err=True)
-    sys.exit(FAILED if report.problems else 0)
 
 
 @command.command(epilog=examples("lfp cluster head", "lfp cluster head --host 0.0.0.0"))
@@ -52,9 +51,8 @@ def init(*, takes_over: bool) -> None:
 def head(port: int, host: str) -> None:
     """Start the Dagster UI and the sensors.
 
-    They run until Ctrl-C; the workers execute the runs. One head runs at a time. A second one ends
-    as soon as the first one has renewed its heartbeat, and takes its place if that does not happen
-    for a minute.
+    They run until Ctrl-C; the workers execute the runs. One head runs at a time. A second head ends
+    once the first one renews its heartbeat; if that does not happen for a minute, it takes over.
     """
     serve(port, host)
 
@@ -102,7 +100,7 @@ def alive() -> None:
 )
 @click.option(
     "--disk",
-    type=click.IntRange(1, 10_000),
+    type=click.IntRange(25, 10_000),
     default=40,
     show_default=True,
     help="Scratch space of a run in GiB: copies of raw files (up to 20), and what DuckDB spills.",

@@ -40,7 +40,8 @@ def require_servers(settings: "Settings", *, broker: bool = True) -> None:
         raise SettingsError(msg)
     liveness_of(settings).live(Kind.HOST)
     if broker:
-        broker_client(settings).close()
+        with broker_client(settings):
+            pass
     if missing := missing_buckets(settings):
         msg = f"The bucket {next(iter(missing))} is missing. Create it: lfp cluster init"
         raise SettingsError(msg)

@@ -22,8 +22,8 @@ read. Delete the rows that you do not fix: they would be rejected again, and a f
 name. Once it is merged, these rows leave the list.
 
 A dropped file is newer than all earlier deliveries. If a newer file has changed the same skus \
-since, give the file the time of the delivery that it corrects, which is in its name, and do not \
-drop it: touch -d {time}Z FILE; lfp ingest FILE
+since, do not drop the file. Ingest it with the time of the delivery that it corrects: \
+touch -d {time}Z FILE; lfp ingest FILE
 """
 _FORMULAS = """
 {values} began with one of = + - @. An apostrophe stands before each, so that no spreadsheet reads \

@@ -23,7 +23,7 @@ Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 _HOST_NAME = re.compile(r"(?!.*\.\d*$)[a-z0-9_-]+(\.[a-z0-9_-]+)*")
-_NOT_ENCODED = re.compile(r"%(?![0-9A-Fa-f]{2})|[\s\x00-\x1f]")
+_NOT_ENCODED = re.compile(r"%(?![0-9A-Fa-f]{2})|%00|[\s\x00-\x1f]")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 _BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 

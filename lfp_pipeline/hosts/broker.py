@@ -1,5 +1,7 @@
 """The Redis server of the workers: where it is, and whether it answers."""
 
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -34,12 +36,14 @@ def broker_url(settings: Settings) -> str | None:
     return parts._replace(query=f"{parts.query}&{checked}".removeprefix("&")).geturl()
 
 
-def broker_client(settings: Settings) -> "redis.Redis":
-    """Return a client of the broker, which answers.
+@contextmanager
+def broker_client(settings: Settings) -> "Iterator[redis.Redis]":
+    """Yield a client of the broker, which has answered.
 
     Raises:
         SettingsError: no broker is set, or the package redis is not installed.
-        BrokerUnreachableError: the broker does not answer, or refuses the connection.
+        BrokerUnreachableError: the broker does not answer, refuses the connection, or ends it
+            during the block.
     """
     url = broker_url(settings)
     if url is None:
@@ -52,11 +56,12 @@ def broker_client(settings: Settings) -> "redis.Redis":
         raise SettingsError(msg) from error
     client = redis.Redis.from_url(url, socket_connect_timeout=_SECONDS, socket_timeout=_SECONDS)
     try:
-        client.ping()
+        with closing(client):
+            client.ping()
+            yield client
     except redis.RedisError as error:
         msg = (
             f"The broker at {broker_place(settings)} cannot be used: {type(error).__name__}. Check "
             "that Redis runs, that this host may reach it, and the setting LFP_BROKER."
         )
         raise BrokerUnreachableError(msg) from None  # Its cause may have the password.
-    return client

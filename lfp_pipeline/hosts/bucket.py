@@ -12,7 +12,13 @@ from lfp_pipeline.common.clock import utc_from_zone
 from lfp_pipeline.common.setting_types import BUCKET
 from lfp_pipeline.errors import BucketUnreachableError
 from lfp_pipeline.hosts import bucket_client
-from lfp_pipeline.hosts.bucket_client import client, client_error, code_of, reason
+from lfp_pipeline.hosts.bucket_client import (
+    DEFAULT_REGION,
+    client,
+    client_error,
+    code_of,
+    reason,
+)
 
 CHUNK_BYTES = 1 << 20
 
@@ -31,7 +37,6 @@ _DENIED = frozenset(
 _CREDENTIALS = (
     "Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION, and what that key may do."
 )
-_DEFAULT_REGION = "us-east-1"
 _SHA256 = "sha256"
 
 
@@ -92,7 +97,7 @@ class Bucket:
         with self._translating("created"):
             try:
                 client().create_bucket(
-                    Bucket=self._bucket, **({} if region == _DEFAULT_REGION else where)
+                    Bucket=self._bucket, **({} if region == DEFAULT_REGION else where)
                 )
             except client_error() as error:
                 if code_of(error) != _CREATED_MEANWHILE:

@@ -21,7 +21,7 @@ _VARIABLES = (
     *("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_PROFILE"),
     *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
 )
-_DEFAULT_REGION = "us-east-1"
+DEFAULT_REGION = "us-east-1"
 
 
 def code_of(error: Exception) -> str:
@@ -97,4 +97,4 @@ def _client_of(is_quick: bool, attempts: int, *_: object) -> Any:  # noqa: ANN40
     )
     session = Session()
     region = os.environ.get("AWS_REGION") or session.get_config_variable("region")
-    return session.create_client("s3", region_name=region or _DEFAULT_REGION, config=config)
+    return session.create_client("s3", region_name=region or DEFAULT_REGION, config=config)

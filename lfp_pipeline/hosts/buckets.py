@@ -66,9 +66,13 @@ def require_conditional_puts(settings: Settings) -> None:
 
 
 def _buckets_of(settings: Settings) -> dict[str, Bucket]:
+    """Return the buckets by name, each as a place without a prefix, with all of its settings."""
     places = {"LFP_LAKE": settings.lake, "LFP_RAW": settings.raw, "LFP_INBOX": settings.inbox}
+    settings_of: dict[str, list[str]] = {}
+    for setting, place in places.items():
+        if place and place.startswith(BUCKET):
+            name = place.removeprefix(BUCKET).partition("/")[0]
+            settings_of.setdefault(name, []).append(setting)
     return {
-        place.removeprefix(BUCKET).partition("/")[0]: Bucket(place, setting)
-        for setting, place in places.items()
-        if place and place.startswith(BUCKET)
+        name: Bucket(f"{BUCKET}{name}", " and ".join(names)) for name, names in settings_of.items()
     }

@@ -1,5 +1,6 @@
 """Connections to the PostgreSQL database of the catalog."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -26,6 +27,8 @@ _SERVER_KEEPALIVES = (
     "-c tcp_user_timeout=11000"
 )
 """The same on the server's side, so that it frees the locks of a host that is cut off."""
+
+_UNKNOWN_OPTION = re.compile(r'invalid URI query parameter: "(\w+)"')
 
 _HINT = "Check that it runs, that this host may reach it, and the setting LFP_CATALOG."
 _LOGIN_HINT = "Check the user in LFP_CATALOG, and the password in PGPASSWORD or LFP_CATALOG."
@@ -85,12 +88,10 @@ def translating_errors(url: SecretStr) -> Iterator[None]:
     except (
         psycopg.errors.ReadOnlySqlTransaction,  # This server is a standby now.
         psycopg.errors.IdleInTransactionSessionTimeout,
+        psycopg.OperationalError,
+        psycopg.InterfaceError,
     ) as error:
         msg = f"The catalog at {place_of(url)} does not work now: {_reason(error)}. {_HINT}"
-        raise CatalogUnreachableError(msg) from None
-    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-        ended = f"The catalog at {place_of(url)} has ended the connection: {_reason(error)}."
-        msg = f"{ended} {_HINT}"
         raise CatalogUnreachableError(msg) from None
 
 
@@ -104,7 +105,7 @@ def server_time(connection: "psycopg.Connection[Any]") -> datetime:
 def connection_text(url: SecretStr, name: str) -> str:
     """Return the connection string of libpq for a connection with this name; it is a secret.
 
-    The options of the URL have precedence.
+    The options of the URL have precedence, but for the name, by which the fence admits a writer.
     """
     from psycopg.conninfo import make_conninfo  # noqa: PLC0415
 
@@ -129,7 +130,10 @@ def _parts(url: SecretStr) -> dict[str, Any]:
     try:
         return dict(conninfo_to_dict(url.get_secret_value()))
     except psycopg.ProgrammingError as error:
-        msg = f"LFP_CATALOG is no URL for libpq: {error}"
+        # The rest of the message may show a part of a password.
+        option = _UNKNOWN_OPTION.search(str(error))
+        why = f"there is no option {option[1]}" if option else "percent-encode special characters"
+        msg = f"LFP_CATALOG is no URL for libpq: {why}."
         raise SettingsError(msg) from None
 
 

@@ -89,13 +89,14 @@ def init_cluster(
         adopted, problems = adopt_unrecorded(RawZone.of(settings), log)
     summary = f"The catalog at {place_of(settings.catalog)} is ready for `lfp cluster head`."
     try:
-        broker_client(settings).close()
+        with broker_client(settings):
+            pass
     except LfpError as error:
         log.warning("%s Workers need it; Kubernetes does not.", error)
     if adopted:
         summary += (
-            f" Adopted {pluralize(adopted, 'delivery')} whose records were lost, as by an older "
-            "copy of the database: run `lfp ingest`, which merges them."
+            f" Adopted {pluralize(adopted, 'delivery')} that the database had no record of: run "
+            "`lfp ingest`, which merges them."
         )
     figures = {"buckets_created": len(created), "parts": len(parts), "adopted": adopted}
     return Report(summary, figures, tuple(problems))

@@ -224,21 +224,27 @@ def _problems_of(hosts: Sequence[Host], settings: Settings) -> Iterator[str]:
             yield f"{host.mark.name} has version {host.member.version}, this host {__version__}."
     for host in hosts:
         if not host.is_live:
-            yield (
+            lost = (
                 f"{host.mark.name} on {host.mark.host} was lost: it was last seen "
-                f"{host.mark.seconds:.0f} s ago. Its runs are executed elsewhere. Start it again; "
-                "or leave it, and an hour after its loss it is no longer listed."
+                f"{host.mark.seconds:.0f} s ago."
             )
+            if host.member.role == "head":
+                yield f"{lost} Start a head on any host."
+            else:
+                yield (
+                    f"{lost} Its runs are executed elsewhere. Start it again; or leave it, and an "
+                    "hour after its loss it is no longer listed."
+                )
 
 
 def _messages(settings: Settings, problems: list[str]) -> int | None:
     """Return the number of messages in all lists of the queue; None without a broker."""
     if settings.broker is None:
         return None
+    names = [_QUEUE, *(f"{_QUEUE}{_OF_PRIORITY}{priority}" for priority in _PRIORITIES)]
     try:
-        client = broker_client(settings)
-        names = [_QUEUE, *(f"{_QUEUE}{_OF_PRIORITY}{priority}" for priority in _PRIORITIES)]
-        return sum(int(str(client.llen(name))) for name in names)
+        with broker_client(settings) as client:
+            return sum(int(str(client.llen(name))) for name in names)
     except LfpError as error:
         problems.append(user_message(error))
         return None

@@ -15,10 +15,11 @@ from lfp_pipeline.common.plain_yaml import read_plain_yaml
 from lfp_pipeline.common.project_folder import TEMPLATES
 from lfp_pipeline.common.setting_names import ENV_PREFIX, secret_names
 from lfp_pipeline.common.setting_types import BUCKET
-from lfp_pipeline.common.text import size_in_bytes
-from lfp_pipeline.errors import OperationRefusedError
+from lfp_pipeline.common.text import preview, size_in_bytes
+from lfp_pipeline.errors import OperationRefusedError, SettingsError
 from lfp_pipeline.settings import Settings
 from lfp_pipeline.sources.sources_file import read_sources
+from lfp_pipeline.sources.written_location import shows_signature
 
 _NEED_A_BUCKET = ("lake", "raw", "inbox")
 _NOT_IN_A_POD = {"data_dir", "sources_file", "threads", "worker_runs"}
@@ -87,7 +88,14 @@ def _variables(settings: Settings) -> dict[str, str]:
 
 def _sources(settings: Settings) -> str:
     """Return the sources file without its comments; empty if there is none."""
-    if not read_sources(settings.sources_path):
+    sources = read_sources(settings.sources_path)
+    if signed := [name for name, source in sources.items() if shows_signature(source.location)]:
+        msg = (
+            f"{settings.sources_path}: the locations of {preview(signed)} have signatures, which "
+            "the manifests would show. Write ${NAME} in their place, and put NAME into the Secret."
+        )
+        raise SettingsError(msg)
+    if not sources:
         return ""
     return str(yaml.safe_dump(read_plain_yaml(settings.sources_path), sort_keys=False))
 

@@ -159,6 +159,11 @@ def _substitute(text: str, values: Mapping[str, str]) -> str:
     return _DOLLAR.sub(value, text)
 
 
+def shows_signature(location: Location) -> bool:
+    """Return whether a location as it is written has a signature, and not a variable for it."""
+    return is_signed(_DOLLAR.sub("", location.shown))
+
+
 def is_signed(location: str) -> bool:
     """Return whether a location is a signed URL, as S3 and Google Cloud Storage issue them."""
     fields = list(_fields(location))

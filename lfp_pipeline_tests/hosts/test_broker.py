@@ -72,16 +72,15 @@ def test_an_invalid_certificate_is_refused_and_a_trusted_one_accepted(
     from lfp_pipeline.dagster_support.celery_app import celery_app  # noqa: PLC0415
 
     untrusted = settings_for(tls_url, tmp_path)
-    with pytest.raises(BrokerUnreachableError, match="localhost:"):
-        broker_client(untrusted)
+    with pytest.raises(BrokerUnreachableError, match="localhost:"), broker_client(untrusted):
+        pass
     with pytest.raises(kombu.exceptions.OperationalError, match="CERTIFICATE_VERIFY_FAILED"):
         celery_app(untrusted).send_task("any", queue="dagster")
     kombu.pools.reset()  # Connections to one server are shared, whatever their certificates.
     trusted = settings_for(f"{tls_url}?ssl_ca_certs={tmp_path}/cert.pem", tmp_path)
-    client = broker_client(trusted)
-    celery_app(trusted).send_task("any", queue="dagster")
-    assert client.llen("dagster") == 1
-    client.close()
+    with broker_client(trusted) as client:
+        celery_app(trusted).send_task("any", queue="dagster")
+        assert client.llen("dagster") == 1
 
 
 def test_the_url_itself_may_renounce_the_check(tmp_path: Path) -> None:

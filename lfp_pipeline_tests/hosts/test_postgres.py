@@ -87,9 +87,17 @@ def test_the_options_of_the_url_have_precedence(catalog_url: SecretStr) -> None:
 
 @pytest.mark.parametrize("function", [place_of, lambda url: connect(url, "a test")])
 def test_an_option_that_libpq_does_not_know_is_named(function: Callable) -> None:
-    with pytest.raises(SettingsError, match=r'LFP_CATALOG .*"passwrd"') as raised:
+    with pytest.raises(SettingsError, match=r"LFP_CATALOG .* no option passwrd") as raised:
         function(SecretStr("postgresql://lfp@db/lfp?passwrd=s3cret"))
     assert "s3cret" not in str(raised.value)
+
+
+@pytest.mark.parametrize("password", ["s3cr%00et", "s3cret%zz"])
+def test_a_malformed_url_is_not_shown(password: str) -> None:
+    for url in (f"postgresql://lfp:{password}@db/lfp", f"postgresql://lfp@db/lfp?a=b&{password}"):
+        with pytest.raises(SettingsError, match="LFP_CATALOG is no URL for libpq: ") as raised:
+            place_of(SecretStr(url))
+        assert "s3c" not in str(raised.value)
 
 
 def test_the_cause_of_a_refused_connection_is_named() -> None:

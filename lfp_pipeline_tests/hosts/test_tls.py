@@ -142,11 +142,15 @@ def test_workers_get_messages_over_tls(certificate: Certificate, redis_server: R
     redis_server.start("--tls-port", str(port), "--tls-auth-clients", "no", *files)
     place = f"rediss://:{PASSWORD}@localhost:{port}/0"
     trusting = of_broker(f"{place}?ssl_ca_certs={certificate.file}")
-    assert broker_client(trusting).ping()
+    with broker_client(trusting) as client:
+        assert client.ping()
     with celery_app(trusting).connection_for_write() as connection:
         connection.ensure_connection(max_retries=1)
         queue = connection.SimpleQueue("test")
         queue.put("a message")
         assert queue.get(timeout=10).payload == "a message"
-    with pytest.raises(BrokerUnreachableError, match="ConnectionError"):
-        broker_client(of_broker(place))
+    with (
+        pytest.raises(BrokerUnreachableError, match="ConnectionError"),
+        broker_client(of_broker(place)),
+    ):
+        pass

@@ -219,6 +219,22 @@ def test_a_secret_in_the_sources_file_is_refused(settings: Settings, tmp_path: P
     assert "passw0rd" not in str(raised.value)
 
 
+def test_a_signature_in_the_sources_file_is_refused(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHOP_SIGNATURE", "t0ps3cret")
+    file = tmp_path / "sources.yaml"
+    settings = settings.model_copy(update={"sources_file": file})
+    entry = "sources: [{{name: shop, location: 'https://shop.example/x.csv?sv=1&sig={}'}}]"
+    file.write_text(entry.format("t0ps3cret"))
+    with pytest.raises(SettingsError, match="shop have signatures") as raised:
+        documents(settings)
+    assert "t0ps3cret" not in str(raised.value)
+    file.write_text(entry.format("${SHOP_SIGNATURE}"))
+    (text,) = documents(settings)["ConfigMap", "lfp-sources"]["data"].values()
+    assert "${SHOP_SIGNATURE}" in text
+
+
 def test_a_change_of_a_config_map_starts_the_head_again(settings: Settings) -> None:
     def template(settings: Settings) -> Any:  # noqa: ANN401
         return documents(settings)["Deployment", "lfp-head"]["spec"]["template"]["metadata"]
