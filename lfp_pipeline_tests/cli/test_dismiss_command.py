@@ -6,6 +6,7 @@ import shlex
 
 import pytest
 
+from testing.cases import first_fast
 from testing.command_line import CommandLine
 from testing.dagster_project import HEADER, NO_SKU, drop
 from testing.engine import land
@@ -138,7 +139,9 @@ def test_requests_that_the_state_refuses_make_no_run(lfp: CommandLine):
 
 @pytest.mark.parametrize(
     "name",
-    ["-rf.csv", "--help", "a\nb.csv", "it's.csv", f"{'long name ' * 20}.csv", b"\xff.csv"],
+    first_fast(
+        ["a\nb.csv", b"\xff.csv", "-rf.csv", "--help", "it's.csv", f"{'long name ' * 20}.csv"], 3
+    ),
 )
 def test_the_command_that_the_status_proposes_works(lfp: CommandLine, name: str | bytes):
     drop(lfp.data / "inbox", name if isinstance(name, str) else os.fsdecode(name), NO_SKU)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from testing.cases import first_fast
 from testing.command_line import CommandLine
 
 COMMAND = [sys.executable, "-c", "from lfp_pipeline.cli.main import main; main()", "query"]
@@ -277,7 +278,7 @@ def test_a_terminal_gets_no_control_characters_in_csv(stocked: CommandLine):
 
 
 @pytest.mark.parametrize("sql", ["FROM range(1)", "FROM range(100000)"])
-@pytest.mark.parametrize("form", ["table", "csv", "json"])
+@pytest.mark.parametrize("form", first_fast(["table", "csv", "json"]))
 def test_output_that_cannot_be_written_is_no_full_data_folder(
     stocked: CommandLine, sql: str, form: str
 ):

@@ -23,6 +23,7 @@ from lfp_pipeline.operations.status_text import render_status
 from lfp_pipeline.operations.verify import verify
 from lfp_pipeline.raw_zone import folder_store, pending
 from lfp_pipeline.sources.inbox_source import InboxSource
+from testing.cases import first_fast
 from testing.dagster_project import NO_SKU, Project, drop
 from testing.engine import LOG, database_file, land, tables
 from testing.expected_tables import File, expected_products
@@ -219,7 +220,7 @@ TWIN = File("a.csv", 1_000_000, (("s1", "Eva", "x"), ("s2", "Bob", "y")))
 """Another version of A, with the same time and size."""
 
 
-@pytest.mark.parametrize("after", ["merge", "revert", "rebuild"])
+@pytest.mark.parametrize("after", first_fast(["merge", "revert", "rebuild"]))
 @ways
 def test_a_twin_that_was_dropped_before_the_status_note_is_merged(
     project: Project, way: str, after: str

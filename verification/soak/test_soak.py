@@ -56,6 +56,7 @@ def soaked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Engine, Dropping]:
     return engine, dropping
 
 
+@pytest.mark.slow
 def test_complete_tables_have_no_problems(soaked: tuple[Engine, Dropping]):
     engine, dropping = soaked
     assert not dropping.pending()
@@ -66,6 +67,7 @@ def test_complete_tables_have_no_problems(soaked: tuple[Engine, Dropping]):
     assert found.products
 
 
+@pytest.mark.slow
 def test_a_version_that_was_never_ingested_is_detected(soaked: tuple[Engine, Dropping]):
     engine, dropping = soaked
     lost = Version("lost.csv", 1, 1, 20, "plain")
@@ -74,6 +76,7 @@ def test_a_version_that_was_never_ingested_is_detected(soaked: tuple[Engine, Dro
     assert any("ledger: 1 missing, such as ('lost.csv#" in problem for problem in found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sql", "problem"),
     [
