@@ -150,7 +150,7 @@ def test_without_its_bucket_the_status_is_shown_and_a_query_names_the_bucket(
     assert ended.code == 1
     assert "No head runs" in ended.out
     assert "Lag\n  unknown" in ended.out
-    assert "/inbox/ could not be reached: EndpointConnectionError" in ended.out
+    assert "/ could not be reached: EndpointConnectionError" in ended.out
     assert lfp("cluster", "status", "--json").json["lag"]["pending_files"] is None
     ended = lfp("query", "FROM products")
     assert ended.code == 5

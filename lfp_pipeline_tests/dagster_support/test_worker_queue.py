@@ -109,7 +109,7 @@ def test_the_run_of_a_lost_host_is_failed_in_time_and_its_file_ingested_elsewher
     until(lambda: statuses(cluster) == ["FAILURE", "SUCCESS"], 60)
     assert_merged_once(cluster)
     state = cluster.status()
-    assert any("worker lost was lost" in problem for problem in state["problems"])
+    assert any("worker lost on" in problem for problem in state["problems"])
 
 
 def test_a_suspended_run_is_failed_and_interrupted_when_it_continues(cluster: Cluster) -> None:

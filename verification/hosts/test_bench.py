@@ -90,7 +90,7 @@ def test_a_short_round_finds_no_violation(what: str):
 
 
 def test_without_the_fence_a_zombie_doubles_rows_and_the_bench_detects_it():
-    options = ["--what", "zombie", "--seed", 1, "--times", 3, "--without-fence"]
+    options = ["--what", "zombie", "--seed", 1, "--times", 8, "--without-fence"]
     ended = run_module("verification.hosts", *options)
     assert ended.returncode == 1, ended.stdout + ended.stderr
     assert "products: 200 too much" in ended.stdout
