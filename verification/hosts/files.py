@@ -50,15 +50,29 @@ class Files:
         return sku, f"n{random.randrange(_NAMES)}", f"d{random.randrange(3)}"
 
 
-def same_new_skus(random: Random, number: int, deliveries: int, skus: int = 200) -> list[File]:
-    """Return deliveries that all have the same skus, which no delivery of another number has."""
+def same_new_skus(
+    random: Random, number: int, deliveries: int, skus: int = 200, *, own_names: bool = False
+) -> list[File]:
+    """Return deliveries that all have the same skus, which no delivery of another number has.
+
+    Args:
+        own_names: whether no two deliveries have a name in common. Then merging them deletes
+            nothing, so DuckLake itself sees no conflict.
+    """
     names = [f"r{number}s{place}" for place in range(skus)]
     times = random.sample(range(1, 10**9), deliveries)
     return [
         File(
             f"r{number}-{place}.csv",
             microseconds,
-            tuple((sku, f"n{random.randrange(_NAMES)}", f"of {place}") for sku in names),
+            tuple(
+                (
+                    sku,
+                    f"n{random.randrange(_NAMES)}" + f" of {number}-{place}" * own_names,
+                    str(place),
+                )
+                for sku in names
+            ),
         )
         for place, microseconds in enumerate(times)
     ]

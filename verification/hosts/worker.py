@@ -23,12 +23,15 @@ from lfp_pipeline.ingest.result import IngestResult, LandingFailure
 from lfp_pipeline.model.ledger_entry import Status
 from lfp_pipeline.settings import load_settings
 from lfp_pipeline.sources.local_file import LocalFile
-from lfp_pipeline.warehouse import lake_maintenance
+from lfp_pipeline.warehouse import lake_connection, lake_maintenance
 from verification.crash.steps import Kill
 from verification.hosts.steps import LakeSteps, step_of
 
 READY, AT_STEP, ENDED = "ready", "at step", "ended"
 DELIVER, INGEST, MAINTAIN = "deliver", "ingest", "maintain"
+
+RETRIES = "BENCH_RETRIES"
+"""In the environment: how often DuckLake repeats a commit that has met another one; else never."""
 
 _RETENTION, _GRACE = timedelta(seconds=15), timedelta(seconds=30)
 
@@ -75,6 +78,8 @@ def main() -> None:
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format=f"%(asctime)s {os.getpid()} %(message)s"
     )
+    if retries := os.environ.get(RETRIES):
+        lake_connection._SETTINGS += (f"SET ducklake_max_retry_count = {int(retries)}",)  # noqa: SLF001
     engine = Engine(load_settings())
     _say(READY)
     for line in sys.stdin:

@@ -12,7 +12,7 @@ from typing import Any
 
 from verification.hosts.bench import Bench, Lake
 from verification.hosts.network import Host
-from verification.hosts.worker import ENDED, READY, Ended, Job
+from verification.hosts.worker import ENDED, READY, RETRIES, Ended, Job
 
 HANG_SECONDS = 180
 _LOG_CHARACTERS = 4_000
@@ -34,8 +34,12 @@ class Worker:
         log: what the process logs.
     """
 
-    def __init__(self, bench: Bench, host: Host, lake: Lake, **settings: object) -> None:
+    def __init__(
+        self, bench: Bench, host: Host, lake: Lake, *, retries: int = 0, **settings: object
+    ) -> None:
         environment = bench.environment(host, lake, **settings)
+        if retries:
+            environment = {**environment, RETRIES: str(retries)}
         self.host = host
         self.log = Path(environment["LFP_DATA_DIR"]) / "worker.log"
         with self.log.open("a") as log:
