@@ -135,7 +135,9 @@ def test_a_reverted_and_pruned_delivery_can_be_reinstated_as_the_error_says(
     revert_delivery(project.engine, A.delivery_id, LOG)
     prune(project)
     assert_nothing_is_pending(project)
-    advice = "Land its file again, with the time that it had, and then reinstate it: `touch -d TIME"
+    advice = (
+        r"Land its file again, with the time that it had, and then reinstate it: `touch -d .*Z FILE"
+    )
     with pytest.raises(OperationRefusedError, match=advice):
         reinstate_delivery(project.engine, A.delivery_id, LOG)
     project.drop(A)
