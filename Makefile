@@ -20,6 +20,9 @@ DAYS ?= 30
 BATCHES ?= 10000
 FIRST ?= 0
 
+# Tests wait for a fifth of their time, so they keep one worker more than there are processors busy.
+TEST_WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+
 CORE_TESTS := $(addprefix lfp_pipeline_tests/,test_settings.py test_definitions.py defs ingest warehouse \
   operations stories cli/test_commands.py dagster_support)
 
@@ -135,17 +138,17 @@ story: ready ## Two shops, a change in one, and the tables before and after (STA
 
 .PHONY: test
 test: ready-dev ## Run the tests (about 11 minutes on two cores)
-	$(BIN)/python -m pytest -m "not slow" --numprocesses auto --dist worksteal
+	$(BIN)/python -m pytest -m "not slow" --numprocesses $(TEST_WORKERS) --dist worksteal
 
 .PHONY: test-slow
 test-slow: ready-dev ## Run all tests, the long ones too (half an hour on two cores)
-	$(BIN)/python -m pytest --timeout 1800 --numprocesses auto --dist worksteal
+	$(BIN)/python -m pytest --timeout 1800 --numprocesses $(TEST_WORKERS) --dist worksteal
 
 # DuckDB's extensions for several hosts are packaged for DuckDB 1.5.5 only, so they have an environment
 # of their own. Without PostgreSQL's server (Debian's package postgresql), most of these are skipped.
 .PHONY: test-cluster
 test-cluster: ready-cluster ## Run the tests of several hosts, on DuckDB 1.5.5 with DuckLake
-	$(CLUSTER_VENV)/bin/python -m pytest -m "not slow" --numprocesses auto --dist worksteal $(CLUSTER_TESTS)
+	$(CLUSTER_VENV)/bin/python -m pytest -m "not slow" --numprocesses $(TEST_WORKERS) --dist worksteal $(CLUSTER_TESTS)
 
 # The newest versions are those of the lock files, which `make test` has.
 .PHONY: test-oldest

@@ -13,6 +13,7 @@ from lfp_pipeline.model.partition_key import PURGES
 from lfp_pipeline.sources.catalog import SourceCatalog
 from lfp_pipeline.sources.inbox import Listing
 from lfp_pipeline.sources.local_file import LocalFile
+from testing.cases import first_fast
 from testing.command_line import WITHOUT_PRIVILEGES, CommandLine, Ended, needs_permissions, start
 from testing.dagster_project import NAME_COUNTS, NO_SKU, PRODUCTS, drop, query
 from testing.engine import LOG, land
@@ -265,7 +266,7 @@ def test_a_dry_run_of_a_url_lands_nothing(lfp: CommandLine):
     assert contents(lfp.home, lfp.data) == before
 
 
-@pytest.mark.parametrize("dry_run", [(), ("--dry-run",)])
+@pytest.mark.parametrize("dry_run", first_fast([(), ("--dry-run",)]))
 def test_an_error_names_the_file_as_people_know_it(lfp: CommandLine, dry_run: tuple[str, ...]):
     drop(lfp.data / "inbox", "-rf.csv", NO_SKU)
     for target, name in (("", "-rf.csv"), ("http://127.0.0.1:9/my%20x.csv", "my x.csv")):
@@ -366,7 +367,7 @@ def test_a_file_that_cannot_be_read_is_one_line_and_stops_no_other(lfp: CommandL
     assert_tables_of(lfp, B)
 
 
-@pytest.mark.parametrize("dry_run", [(), ("--dry-run",)])
+@pytest.mark.parametrize("dry_run", first_fast([(), ("--dry-run",)]))
 def test_what_is_no_file_or_left_out_is_refused_with_the_reason(
     lfp: CommandLine, dry_run: tuple[str, ...]
 ):

@@ -19,6 +19,7 @@ from lfp_pipeline.dagster_support.checks import CHECKS
 from lfp_pipeline.dagster_support.partitions import product_files
 from lfp_pipeline.dagster_support.resources import ProductsDatabase
 from lfp_pipeline.errors import LandingError
+from testing.cases import first_fast
 from testing.dagster_project import (
     HEADER,
     NO_SKU,
@@ -138,7 +139,7 @@ def test_proposed_commands_take_no_file_for_an_option(project: Project) -> None:
     assert project.metadata("products", few)["fix_rejects"] == "lfp rejects -- -few.csv"
 
 
-@pytest.mark.parametrize("job", ["ingest_products", "ingest_inbox"])
+@pytest.mark.parametrize("job", first_fast(["ingest_products", "ingest_inbox"]))
 def test_a_refused_file_shows_the_same_by_both_jobs_until_a_good_version(
     project: Project, job: str
 ) -> None:
@@ -169,7 +170,7 @@ def test_a_merged_file_whose_new_version_is_refused_is_failed(project: Project) 
     assert_counts_are_right(project)
 
 
-@pytest.mark.parametrize("job", ["ingest_products", "ingest_inbox"])
+@pytest.mark.parametrize("job", first_fast(["ingest_products", "ingest_inbox"]))
 def test_a_file_that_cannot_be_read_is_a_failed_partition_with_the_reason(
     project: Project, job: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -344,7 +345,7 @@ def test_many_changes_of_another_instance_are_shown_in_steps(
         assert len(other.materialized("products") & keys) == shown
 
 
-@pytest.mark.parametrize("job", ["ingest_products", "ingest_inbox"])
+@pytest.mark.parametrize("job", first_fast(["ingest_products", "ingest_inbox"]))
 @pytest.mark.parametrize("older", [File(A.key, 500_000, B.rows).content, NO_SKU])
 def test_a_page_shows_the_version_in_force_whatever_arrives_later(
     project: Project, job: str, older: bytes | str
@@ -372,7 +373,7 @@ def test_a_dry_run_shows_nothing(project: Project) -> None:
     assert project.materialization("products") == before
 
 
-@pytest.mark.parametrize("job", ["ingest_products", "ingest_inbox"])
+@pytest.mark.parametrize("job", first_fast(["ingest_products", "ingest_inbox"]))
 def test_a_reverted_file_that_is_ingested_again_shows_its_rows_after_a_reinstatement(
     project: Project, job: str
 ) -> None:
@@ -479,7 +480,7 @@ def overlapping(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
     return project
 
 
-@pytest.mark.parametrize("job", ["ingest_products", "ingest_inbox"])
+@pytest.mark.parametrize("job", first_fast(["ingest_products", "ingest_inbox"]))
 def test_checks_and_counts_are_right_though_runs_end_in_another_order(
     overlapping: Project, job: str
 ) -> None:
@@ -575,7 +576,7 @@ def test_checks_can_be_evaluated_on_their_own(project: Project, names: list[str]
     assert_counts_are_right(project)
 
 
-@pytest.mark.parametrize("job", ["ingest_products", "ingest_inbox"])
+@pytest.mark.parametrize("job", first_fast(["ingest_products", "ingest_inbox"]))
 def test_log_ledger_and_page_agree_on_the_duration(project: Project, job: str) -> None:
     project.drop(A)
     run = project.ingest(A.key) if job == "ingest_products" else project.run(job)

@@ -15,6 +15,7 @@ from lfp_pipeline.ingest import ingest
 from lfp_pipeline.ingest.result import IngestResult
 from lfp_pipeline.model.partition_key import partition_key
 from lfp_pipeline.reading.reader import SkippedLines
+from testing.cases import first_fast
 from testing.dagster_project import (
     LEDGER,
     NAME_COUNTS,
@@ -137,7 +138,7 @@ def test_the_metadata_omits_skipped_lines_and_notes_if_there_are_none(first: Pro
     assert metadata.keys().isdisjoint({"skipped", "notes"})
 
 
-@pytest.mark.parametrize("job", ["ingest_products", "ingest_inbox"])
+@pytest.mark.parametrize("job", first_fast(["ingest_products", "ingest_inbox"]))
 def test_the_metadata_has_skipped_lines_by_kind_and_notes_as_plain_text(
     project: Project, monkeypatch: pytest.MonkeyPatch, job: str
 ) -> None:
@@ -188,7 +189,7 @@ def test_a_run_shows_the_ledger_of_a_delivery_that_another_run_has_merged(
     assert len(query(project.data, LEDGER)) == 1
 
 
-@pytest.mark.parametrize("job", ["ingest_products", "ingest_inbox"])
+@pytest.mark.parametrize("job", first_fast(["ingest_products", "ingest_inbox"]))
 def test_a_run_shows_the_ledger_if_another_run_merged_first(
     project: Project, monkeypatch: pytest.MonkeyPatch, job: str
 ) -> None:

@@ -19,6 +19,7 @@ from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
 from lfp_pipeline.operations.status import collect_status
 from lfp_pipeline.raw_zone.desired_state import DesiredStates
+from testing.cases import first_fast
 from testing.dagster_project import Project, drop, project_in
 from testing.engine import LOG
 from testing.processes import HOLD_WRITER_LOCK, running
@@ -64,10 +65,10 @@ def hurried(tmp_path: Path, home: Path) -> Iterator[Project]:
 
 WHOLE = "name,description,sku\nLamp,x,s1\nDesk,y,sku-22\nSofa,z,s3\n"
 
-ways = pytest.mark.parametrize("way", ["inbox", "sensor"])
+ways = pytest.mark.parametrize("way", first_fast(["inbox", "sensor"]))
 
 
-@pytest.mark.parametrize("way", ["inbox", "partition", "sensor"])
+@pytest.mark.parametrize("way", first_fast(["inbox", "partition", "sensor"]))
 def test_a_file_from_the_future_causes_warnings_and_its_correction_counts(
     project: Project, way: str
 ):
@@ -256,7 +257,7 @@ def test_a_refused_whole_file_does_not_revert_the_unfinished_upload(project: Pro
     assert project.products == before
 
 
-@pytest.mark.parametrize("later", ["inbox", "sensor"])
+@pytest.mark.parametrize("later", first_fast(["inbox", "sensor"]))
 def test_a_reversal_that_finds_the_database_busy_is_done_by_the_next_run(
     hurried: Project, monkeypatch: pytest.MonkeyPatch, later: str
 ):

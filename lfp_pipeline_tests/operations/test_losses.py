@@ -98,7 +98,7 @@ def test_a_rebuild_of_a_damaged_database_reports_needed_and_pruned_deliveries(
     assert database_file(engine).read_bytes() == b"no database"
 
 
-@pytest.mark.parametrize("back", [False, True])
+@pytest.mark.parametrize("back", first_fast([False, True]))
 def test_a_reversal_lost_with_an_older_database_is_repeated(
     engine: Engine, tmp_path: Path, *, back: bool
 ) -> None:
@@ -429,7 +429,7 @@ def test_lost_deliveries_are_reported_and_stay_in_the_ledger_until_they_land(
     assert "Needs attention" not in render_status(collect_status(engine))
 
 
-@pytest.mark.parametrize("damage", [Path.unlink, lambda raw: os.truncate(raw, 3)])
+@pytest.mark.parametrize("damage", first_fast([Path.unlink, lambda raw: os.truncate(raw, 3)]))
 def test_a_refused_delivery_that_is_damaged_can_be_pruned(
     tmp_path: Path, damage: Callable[[Path], None]
 ) -> None:

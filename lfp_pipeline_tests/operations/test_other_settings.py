@@ -14,6 +14,7 @@ from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
 from lfp_pipeline.operations.verify import verify
 from lfp_pipeline.reading.options import Conditions, ReadOptions, Rereading
 from lfp_pipeline.warehouse import reversal
+from testing.cases import first_fast
 from testing.dagster_project import query
 from testing.engine import LOG, database_file, editing, engine_at, ingest_pending, land, tables
 from testing.expected_tables import File
@@ -150,7 +151,7 @@ def test_on_request_all_rows_of_the_older_delivery_are_corrected(tmp_path: Path)
     assert verify(now, LOG, full=True).problems == ()
 
 
-@pytest.mark.parametrize("dry_run", [False, True])
+@pytest.mark.parametrize("dry_run", first_fast([False, True]))
 def test_a_reversal_with_unknown_settings_is_refused_and_marks_nothing(
     tmp_path: Path, *, dry_run: bool
 ) -> None:
@@ -248,7 +249,7 @@ def test_a_delivery_is_reinstated_with_the_present_settings_on_request(merged: E
     assert verify(merged, LOG, full=True).problems == ()
 
 
-@pytest.mark.parametrize("dry_run", [True, False])
+@pytest.mark.parametrize("dry_run", first_fast([True, False]))
 def test_a_delivery_that_the_present_settings_refuse_remains_reverted(
     merged: Engine, *, dry_run: bool
 ) -> None:
@@ -329,7 +330,7 @@ def test_after_an_upgrade_a_rebuild_is_one_command(merged: Engine) -> None:
     assert account_of(merged, OLD)[4:6] == (now.digest, now.text)
 
 
-@pytest.mark.parametrize("recorded", [False, True])
+@pytest.mark.parametrize("recorded", first_fast([False, True]))
 def test_a_rebuild_with_other_row_counts_is_refused_and_names_the_delivery(
     merged: Engine, *, recorded: bool
 ) -> None:

@@ -33,6 +33,7 @@ from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.reading.options import ReadOptions
 from lfp_pipeline.reading.plain_text import PlainText, plain_texts
 from lfp_pipeline.warehouse.invariants import INVARIANTS
+from testing.cases import first_fast
 from testing.dagster_project import NO_SKU, Project, drop, query
 from testing.engine import LOG, database_file, editing, engine_at, land, tables
 from testing.expected_tables import File
@@ -118,7 +119,7 @@ def test_what_changes_no_table_leaves_a_current_copy_current(
     assert len(logged) >= 2
 
 
-@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("full", first_fast([False, True]))
 def test_intact_data_has_no_problems(engine: Engine, full: bool) -> None:
     beside = set(engine.settings.data_dir.iterdir())
     report = verify(engine, LOG, full=full)
@@ -250,7 +251,7 @@ def change_a_byte(raw: Path) -> None:
     os.utime(raw, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
-@pytest.mark.parametrize("file", [A, D], ids=["merged", "reverted"])
+@pytest.mark.parametrize("file", first_fast([A, D]), ids=["merged", "reverted"])
 @pytest.mark.parametrize(
     ("damage", "message"),
     [(change_a_byte, "is not what landed: its sha256"), (Path.unlink, "is gone")],
@@ -293,7 +294,7 @@ def test_a_pruned_and_needed_delivery_is_found(engine: Engine) -> None:
 NOT_NOTED = "Deliveries whose status notes differ from the ledger: 1 ("
 
 
-@pytest.mark.parametrize("file", [A, D], ids=["merged", "reverted"])
+@pytest.mark.parametrize("file", first_fast([A, D]), ids=["merged", "reverted"])
 def test_a_missing_status_note_is_found_and_restored_by_ingest_inbox(
     engine: Engine, file: File
 ) -> None:
@@ -303,7 +304,7 @@ def test_a_missing_status_note_is_found_and_restored_by_ingest_inbox(
     assert problems(engine) == ()
 
 
-@pytest.mark.parametrize("said", ["refused", "reverted"])
+@pytest.mark.parametrize("said", first_fast(["refused", "reverted"]))
 def test_a_wrong_status_note_is_found_and_corrected_by_a_rebuild(engine: Engine, said: str) -> None:
     note = raw_file(engine, A).with_suffix(".outcome")
     note.write_text(f"{said} {engine.warehouse.cached_id()}\n")

@@ -19,6 +19,7 @@ from lfp_pipeline.dagster_support.runs import requested_files
 from lfp_pipeline.defs.sensors import inbox_sensor
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.raw_zone.raw_zone import RawZone
+from testing.cases import first_fast
 from testing.dagster_project import HEADER, NO_SKU, PARTITION_TAG, Project, drop, project_in
 from testing.engine import LOG
 from testing.expected_tables import File, expected_products
@@ -233,7 +234,7 @@ def failed(project: Project) -> Project:
     return project
 
 
-@pytest.mark.parametrize("change", [Path.touch, move_out_and_back])
+@pytest.mark.parametrize("change", first_fast([Path.touch, move_out_and_back]))
 def test_a_file_that_needs_attention_is_requested_after_a_change(
     failed: Project, change: Callable[[Path], None]
 ) -> None:
@@ -263,7 +264,7 @@ def test_all_files_of_a_failed_run_are_retried(project: Project) -> None:
     assert not project.tick().run_requests
 
 
-@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("count", first_fast([1, 2]))
 def test_a_busy_database_does_not_count_as_an_attempt(
     project: Project, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -366,7 +367,7 @@ def test_a_missing_file_does_not_affect_the_others_of_its_run(project: Project) 
     assert project.products == expected_products([stays])
 
 
-@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("number", first_fast([1, 2]))
 def test_a_file_whose_run_was_killed_after_the_commit_counts_as_merged(
     project: Project, number: int
 ) -> None:
@@ -423,7 +424,7 @@ def test_a_file_that_is_open_for_writing_is_not_requested(project: Project) -> N
 
 
 @only_on_linux
-@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("count", first_fast([1, 2]))
 def test_a_file_that_is_opened_for_writing_after_its_request_counts_no_attempt(
     tmp_path: Path, home: Path, count: int
 ) -> None:
