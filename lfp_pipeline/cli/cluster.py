@@ -103,7 +103,7 @@ def alive() -> None:
     type=click.IntRange(25, 10_000),
     default=40,
     show_default=True,
-    help="Scratch space of a run in GiB: copies of raw files (up to 20), and what DuckDB spills.",
+    help="Scratch space of a run in GiB: copies of raw files (about 20), and what DuckDB spills.",
 )
 def manifests(image: str, namespace: str, secret: str, cpus: int, disk: int) -> None:
     """Print manifests for Kubernetes.

@@ -49,7 +49,7 @@ def create_lake_tables(settings: Settings, connection: "psycopg.Connection[Any]"
     """
     assert settings.catalog is not None  # noqa: S101 (for the types)
     url, place = settings.catalog, settings.lake_place
-    _require_apart(
+    _require_separate(
         {"LFP_LAKE": place, "LFP_RAW": settings.raw_place, "LFP_INBOX": settings.inbox_place}
     )
     path = data_path(place)
@@ -68,7 +68,7 @@ def create_lake_tables(settings: Settings, connection: "psycopg.Connection[Any]"
     verified_state(connection, place_of(url), path)
 
 
-def _require_apart(places: Mapping[str, str]) -> None:
+def _require_separate(places: Mapping[str, str]) -> None:
     """Raise an OperationRefusedError if a place is within another one: by name of the setting.
 
     The maintenance of the lake removes files that it does not know, and an inbox would take in all
