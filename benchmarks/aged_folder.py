@@ -41,8 +41,9 @@ FROM read_csv($path, header = true, columns = {
 """
 
 _PRODUCTS = """
-INSERT INTO warehouse.products
-SELECT partition_key, partition_key, '', delivery_id, delivered_at, 1 FROM warehouse.deliveries
+UPDATE warehouse.deliveries SET ledger_number = rowid + 1;
+INSERT INTO warehouse.product_rows
+SELECT partition_key, partition_key, '', ledger_number, 1 FROM warehouse.deliveries
 QUALIFY row_number() OVER (PARTITION BY partition_key ORDER BY delivered_at DESC) = 1;
 INSERT INTO warehouse.name_counts
 SELECT name, count(*) FROM warehouse.products GROUP BY name;

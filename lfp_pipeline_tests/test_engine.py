@@ -14,7 +14,7 @@ import pytest
 
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import StillWrittenError
-from lfp_pipeline.ingest import batch_merge
+from lfp_pipeline.ingest import batch_in_workspace, batch_merge
 from lfp_pipeline.ingest.backlog import PartitionBacklog
 from lfp_pipeline.ingest.result import IngestResult, LandingFailure
 from lfp_pipeline.model.delivery import Delivery
@@ -411,13 +411,13 @@ def test_a_packed_file_is_unpacked_once_even_if_it_is_refused(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unpacked: list[Path] = []
-    unpack = batch_merge.plain_texts
+    unpack = batch_in_workspace.plain_texts
 
     def noting(delivery: Delivery, folder: Path, settings: Settings) -> list[PlainText]:
         unpacked.append(delivery.path)
         return unpack(delivery, folder, settings)
 
-    monkeypatch.setattr(batch_merge, "plain_texts", noting)
+    monkeypatch.setattr(batch_in_workspace, "plain_texts", noting)
     monkeypatch.setattr(direct_load, "LEAST_BYTES", 0)
     monkeypatch.setattr(direct_load, "should_load_directly", lambda *_: True)
     for name, content in {"a.gz": GOOD, "b.gz": NO_PRODUCTS, "c.gz": WITH_REJECTS}.items():

@@ -11,17 +11,19 @@ from typing import Any
 from unittest import mock
 
 import duckdb
+import numpy as np
 import pytest
 
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.ingest import batch_merge
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.raw_zone.raw_zone import RawZone
+from lfp_pipeline.reading import record_index
 from lfp_pipeline.reading.reader import Reading
 from lfp_pipeline.reading.text_reader import SkippedLines
 from lfp_pipeline.settings import Settings
 from lfp_pipeline.sources.local_file import LocalFile
-from lfp_pipeline.warehouse import direct_load
+from lfp_pipeline.warehouse import delta_load, direct_load
 from lfp_pipeline.warehouse.duckdb_file import Warehouse
 from testing.expected_tables import File, assert_tables_match
 from testing.lakes import catalog_of
@@ -93,6 +95,21 @@ def loading_directly() -> Iterator[None]:
     with (
         mock.patch.object(direct_load, "LEAST_BYTES", 0),
         mock.patch.object(direct_load, "should_load_directly", return_value=True),
+    ):
+        yield
+
+
+@contextmanager
+def loading_deltas(sample_bits: int = 32) -> Iterator[None]:
+    """For the block, load even the smallest files as deltas, whatever share of rows they keep.
+
+    Args:
+        sample_bits: size of the samples of records; with few, most proposed pairs differ.
+    """
+    with (
+        mock.patch.object(delta_load, "LEAST_BYTES", 0),
+        mock.patch.object(delta_load, "LEAST_SHARE", 0.0),
+        mock.patch.object(record_index, "SAMPLE_MASK", np.uint32((1 << sample_bits) - 1)),
     ):
         yield
 

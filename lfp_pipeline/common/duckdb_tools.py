@@ -11,8 +11,12 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import duckdb
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _LARGE_LOG_BYTES = 16 << 20
 
@@ -115,3 +119,14 @@ def lock_holder(error: duckdb.Error) -> str | None:
     # DuckDB says `Conflicting lock is held in PROGRAM (PID 1) by user U. See ...`.
     _, _, holder = text.partition("held in ")
     return holder.partition(". ")[0].strip() or "unknown"
+
+
+def create_from_arrays(
+    connection: duckdb.DuckDBPyConnection, table: str, **columns: "NDArray[Any]"
+) -> None:
+    """Create a table of a workspace from arrays of equal length, or replace it."""
+    connection.register("lfp_arrays", columns)
+    try:
+        connection.execute(f"CREATE OR REPLACE TABLE {table} AS FROM lfp_arrays")
+    finally:
+        connection.unregister("lfp_arrays")

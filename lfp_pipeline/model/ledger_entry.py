@@ -112,6 +112,8 @@ class LedgerEntry:
         lines_above_header: skipped lines before the header.
         notes: notes for people on how the file was read, a line each; also of a refused delivery.
         read_conditions: the conditions themselves, as text; None: they were not recorded.
+        is_regular: whether the file was read without a repair, and all of its records are accepted
+            rows; None: that was not recorded.
     """
 
     delivery_id: str
@@ -126,6 +128,7 @@ class LedgerEntry:
     lines_above_header: int = 0
     notes: str | None = None
     read_conditions: str | None = None
+    is_regular: bool | None = None
 
     def is_read_as(self, again: "LedgerEntry") -> bool:
         """Return whether another reading of the delivery gave the same counts.

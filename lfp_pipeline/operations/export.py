@@ -166,10 +166,13 @@ def _apply(engine: Engine, files: Sequence[_File], log: logging.Logger) -> Repor
 
 
 def write_database(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
-    """Write all tables of the attached warehouse into a new database, which DuckDB 1.5 can read."""
+    """Write all tables of the attached warehouse into a new database, which DuckDB 1.5 can read.
+
+    There, products is a table.
+    """
     attach(connection, path, "copy", storage_version="v1.5.0")
     try:
-        for table in sorted(tables_in_use(connection)):
+        for table in sorted(tables_in_use(connection) - {"product_rows"} | {"products"}):
             connection.execute(f"CREATE TABLE copy.{table} AS FROM warehouse.{table}")
     finally:
         connection.execute("DETACH copy")  # This also ends its write-ahead log.

@@ -31,11 +31,18 @@ _TAIL_BYTES = 1 << 16
 
 _OBJECTIONS = "SELECT line_byte_position, lower(error_type::VARCHAR) FROM reject_errors"
 
-_LOAD = "CREATE OR REPLACE TABLE rows AS {scan}"
+LOAD_ROWS = "CREATE OR REPLACE TABLE {table} AS {scan}"
+"""Loads the rows of a scan into a table of the workspace."""
 
-_COUNTS = """
-SELECT count(*), coalesce(sum(text_bytes), 0), coalesce(bool_or(irregular), false) FROM rows
+ROW_COUNTS = """
+SELECT count(*), coalesce(sum(text_bytes), 0), coalesce(bool_or(irregular), false)
+FROM {table}
 """
+"""Returns what `load_plainly` has to know about such a table."""
+
+
+_LOAD = LOAD_ROWS.format(table="rows", scan="{scan}")
+_COUNTS = ROW_COUNTS.format(table="rows")
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,8 @@ class LoadedFile:
         limit: of its rejects.
         repaired: the copy that was loaded instead; None: the file itself was loaded.
         regular: whether no row needs trimming, skipping or rejecting.
+        has_bare_quotes: whether quotes are characters of values that are not quoted; known only of
+            a file that was loaded itself.
         empty_lines: number of empty lines between its records and after them.
         notes: sentences for people about the reading.
     """
@@ -56,6 +65,7 @@ class LoadedFile:
     limit: RejectLimit
     repaired: RepairedCopy | None = None
     regular: bool = False
+    has_bare_quotes: bool = False
     empty_lines: int = 0
     notes: tuple[str, ...] = ()
 
@@ -195,6 +205,7 @@ def load_plainly(
         replace(dialect, form=replace(dialect.form, bare_quotes=quoting.bare)),
         limit.with_text(text.path.stat().st_size, dialect.form.fewest),
         regular=not irregular,
+        has_bare_quotes=quoting.bare and quoting.quotes > 0,
         empty_lines=empty_lines,
         notes=text.notes,
     )
@@ -235,7 +246,7 @@ def _read_copy(
     """
     scan, bound = scan_of(copy, file.dialect, options, copy=True, max_objections=_MAX_OBJECTIONS)
     try:
-        connection.execute(_LOAD.format(scan=scan), bound)
+        connection.execute(LOAD_ROWS.format(table="rows", scan=scan), bound)
     except UNREADABLE:
         return False
     return connection.execute(_OBJECTIONS + " LIMIT 1").fetchone() is None

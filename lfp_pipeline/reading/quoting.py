@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,10 +36,12 @@ class Quoting:
         dropped_bytes: number of bytes that belong to no value: quotes around values, second quotes
             of escaped ones, and single spaces around quoted values.
         bare: whether no value is quoted, and all quotes are characters of values.
+        quotes: number of all quotes.
     """
 
     dropped_bytes: int
     bare: bool
+    quotes: int = field(default=0, compare=False)
 
 
 @contextmanager
@@ -88,9 +90,11 @@ class _Check:
     def quoting(self) -> Quoting | None:
         """The result after all chunks; None: no hypothesis holds."""
         if self.bare:
-            return Quoting(0, bare=True)
+            return Quoting(0, bare=True, quotes=self._quotes)
         closed = self._quotes % 2 == 0
-        return Quoting(self._dropped, bare=False) if self.regular and closed else None
+        if not (self.regular and closed):
+            return None
+        return Quoting(self._dropped, bare=False, quotes=self._quotes)
 
     def look(self, buffer: bytearray) -> None:
         """Check the quotes of a chunk that has `_AROUND` known bytes before it and after it."""

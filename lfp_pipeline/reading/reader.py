@@ -5,7 +5,8 @@ Afterwards the workspace contains these tables:
     rows      every record of the file, in order; rowid + 1 is the row number
     rejects   (row_number, byte_start, byte_end, reason, detail, raw)
     excluded  (row_number) of the rejects, and of rows that a later row of their sku supersedes
-    winners   (row_number, sku, name, description) of the other rows: one row for each sku
+    winners   (place, row_number, sku, name, description) of the other rows: one row for each sku;
+              a place is a rowid of rows
 """
 
 import logging
@@ -32,7 +33,7 @@ from lfp_pipeline.reading.text_reader import SkippedLines, TextRead, read_text
 
 _WINNERS = """
 CREATE VIEW IF NOT EXISTS winners AS
-SELECT rows.rowid + 1 AS row_number, sku, name, description
+SELECT rows.rowid AS place, rows.rowid + 1 AS row_number, sku, name, description
 FROM rows ANTI JOIN excluded ON rows.rowid + 1 = excluded.row_number
 """
 
@@ -87,6 +88,8 @@ class Reading:
         sample_rejects: some rejects: row number, start and end byte, reason, detail, bytes.
         notes: sentences for people about the reading.
         commonest_reason: of the rejects; None: there are none.
+        is_regular: whether the delivery is one text, which was read without a repair, has a row for
+            each of its lines, and quotes only around values and in quoted ones.
     """
 
     delivery: Delivery
@@ -101,6 +104,7 @@ class Reading:
     skipped: SkippedLines = field(default_factory=SkippedLines)
     notes: Sequence[str] = ()
     commonest_reason: CommonestReason | None = None
+    is_regular: bool = False
 
     @property
     def reject_share(self) -> float:
@@ -194,6 +198,8 @@ def select_winners(
     The reading began at `started`, by `time.perf_counter`.
     """
     rows, rejected = connection.execute(_COUNTS).fetchall()[0]
+    skipped = sum((text.skipped for text in read), SkippedLines())
+    is_odd = any(text.repaired or text.has_bare_quotes or text.notes for text in read)
     superseded = exclude_superseded(connection)
     connection.execute(_WINNERS)
     size = delivery.size_bytes
@@ -209,8 +215,9 @@ def select_winners(
         sample_products=connection.execute(_SAMPLE_PRODUCTS).fetchall(),
         sample_rejects=connection.execute(_SAMPLE_REJECTS).fetchall() if rejected else [],
         commonest_reason=_commonest_reason(connection, read) if rejected else None,
-        skipped=sum((text.skipped for text in read), SkippedLines()),
+        skipped=skipped,
         notes=_notes(read),
+        is_regular=len(read) == 1 and not (rejected or is_odd or skipped != SkippedLines()),
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import duckdb
 
+from lfp_pipeline.common.duckdb_tools import create_from_arrays
 from lfp_pipeline.errors import AnotherHeaderError
 from lfp_pipeline.model.table_spec import PRODUCT_COLUMNS, PRODUCT_SPEC, REQUIRED_COLUMNS
 from lfp_pipeline.reading.columns import WANTED, known_names
@@ -136,17 +137,19 @@ ORDER BY row_number
 LIMIT $remaining + 1
 """
 
-_SUPERSEDED = """
-INSERT INTO excluded
-WITH accepted AS (
-    SELECT rowid + 1 AS row_number, sku, hash(sku) AS sku_hash
+_ACCEPTED = """
+(
+    SELECT rowid + 1 AS row_number, sku, (hash(sku) >> 32)::UINTEGER AS sku_hash
     FROM rows ANTI JOIN excluded ON rows.rowid + 1 = excluded.row_number
-),
-repeated AS (
-    SELECT sku_hash FROM accepted GROUP BY sku_hash HAVING count(*) > 1
 )
+"""
+
+_HASHES = f"SELECT sku_hash FROM {_ACCEPTED}"
+
+_SUPERSEDED = f"""
+INSERT INTO excluded
 SELECT row_number
-FROM accepted SEMI JOIN repeated USING (sku_hash)
+FROM {_ACCEPTED} AS accepted SEMI JOIN repeated USING (sku_hash)
 QUALIFY row_number() OVER (PARTITION BY sku ORDER BY row_number DESC) > 1
 """
 
@@ -269,8 +272,17 @@ def broken_rules(
 def exclude_superseded(connection: duckdb.DuckDBPyConnection) -> int:
     """Exclude all accepted rows but the last of each sku; return their number.
 
-    Repeated skus are few: they are found by hash, and only their rows are compared and sorted.
+    Repeated skus are few: they are found by hash, and only their rows are compared and sorted. To
+    sort the hashes takes a third of the time of grouping by them.
     """
+    import numpy as np  # noqa: PLC0415 (the import takes a tenth of a second)
+
+    hashes = np.asarray(connection.execute(_HASHES).fetchnumpy()["sku_hash"])
+    hashes.sort()  # In place: these are 4 bytes a row, beside the memory limit.
+    repeated = np.unique(hashes[1:][hashes[1:] == hashes[:-1]])
+    if not repeated.size:
+        return 0
+    create_from_arrays(connection, "repeated", sku_hash=repeated)
     return _written(connection.execute(_SUPERSEDED))
 
 

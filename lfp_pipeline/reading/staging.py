@@ -4,8 +4,8 @@
     descriptions      (place, description) of the arrivals, and possibly of other rows
     arrived_rejects   (delivery_number, and the columns of rejects)
 
-For a single delivery, number 0, these are views of the reader's tables, and a place is a rowid
-there. For several deliveries, they are tables to which each delivery is added after its reading.
+For a single delivery, number 0, these are views of the reader's tables, with the places there.
+For several deliveries, they are tables to which each delivery is added after its reading.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ FROM rejects
 
 def stage_single(connection: duckdb.DuckDBPyConnection, *, taken: bool) -> None:
     """Stage the delivery that was read, as the only one; if it is not taken, only its rejects."""
-    arrivals = _ARRIVALS.format(number=0, place="row_number - 1", taken=taken)
+    arrivals = _ARRIVALS.format(number=0, place="place", taken=taken)
     connection.execute(f"""
 CREATE VIEW arrivals AS {arrivals};
 CREATE VIEW descriptions AS SELECT rowid AS place, description FROM rows;

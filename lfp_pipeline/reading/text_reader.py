@@ -49,6 +49,7 @@ class TextRead:
         text: as it was unpacked.
         ignored_columns: names in its header that are not read.
         repaired: whether a repaired copy was read.
+        has_bare_quotes: whether quotes are characters of values that are not quoted.
         notes: sentences for people about the reading.
         size_bytes: size in UTF-8.
     """
@@ -56,6 +57,7 @@ class TextRead:
     text: PlainText
     ignored_columns: Sequence[str]
     repaired: bool
+    has_bare_quotes: bool
     skipped: SkippedLines
     notes: Sequence[str]
     size_bytes: int
@@ -71,6 +73,7 @@ class TextRead:
             text,
             dialect.columns.ignored,
             loaded.repaired is not None,
+            loaded.has_bare_quotes,
             SkippedLines(loaded.empty_lines + blank_rows, headers, dialect.lines_above),
             [*loaded.notes, *form_notes(loaded.path, dialect)],
             loaded.path.stat().st_size,

@@ -81,6 +81,10 @@ FROM old.rejected_rows ANTI JOIN warehouse.deliveries USING (delivery_id)
 """,
     """
 INSERT INTO warehouse.deliveries BY NAME
+SELECT * REPLACE (
+    (SELECT coalesce(max(ledger_number), 0) FROM warehouse.deliveries)
+        + row_number() OVER () AS ledger_number
+)
 FROM old.deliveries ANTI JOIN warehouse.deliveries USING (delivery_id)
 """,
     "INSERT INTO warehouse.operations BY NAME FROM old.operations",

@@ -34,9 +34,10 @@ _OLDER = "(delivered_at, delivery_id) < ($delivered_at::TIMESTAMP, $delivery_id)
 _DELETED_PRODUCTS = f"""
 CREATE TABLE deleted_products AS
 SELECT product.rowid AS product_rowid, name
-FROM warehouse.products AS product
+FROM warehouse.product_rows AS product
 SEMI JOIN skus_to_delete USING (sku)
-WHERE {_OLDER}
+LEFT JOIN warehouse.deliveries USING (ledger_number)
+WHERE coalesce({_OLDER}, true)
 """
 
 _CHANGED_NAMES = """
@@ -56,7 +57,7 @@ SEMI JOIN (
 _READ = "SELECT coalesce(sum(times), 0)::BIGINT, count(*) FROM skus_to_delete"
 
 _DELETE = """
-DELETE FROM warehouse.products WHERE rowid IN (SELECT product_rowid FROM deleted_products)
+DELETE FROM warehouse.product_rows WHERE rowid IN (SELECT product_rowid FROM deleted_products)
 """
 
 _ADD_DELETIONS = [

@@ -1,9 +1,9 @@
 """The direct load: a large file goes straight into the warehouse, without a stop in memory.
 
 The file is read into a table of its own in the warehouse. The merge then puts that table into the
-place of `products`, with the products that remain. So the file is read, compressed and written in
-one pass and in little memory. This pays for a file into an empty warehouse, and for a file about as
-large as the database, where a merge rewrites most of `products` anyway. The writer lock is held
+place of `product_rows`, with the products that remain. So the file is read, compressed and written
+in one pass and in little memory. This pays for a file into an empty warehouse, and for a file about
+as large as the database, where a merge writes most of the products anyway. The writer lock is held
 while the file is read.
 
 Only regular files are loaded so. At the first row that needs trimming or is rejected, the load
@@ -24,7 +24,8 @@ from lfp_pipeline.reading.reader import Reading, select_winners
 from lfp_pipeline.reading.reject_limit import RejectLimit
 from lfp_pipeline.reading.rejects import CREATE_REJECTS
 from lfp_pipeline.reading.text_reader import TextRead, naming
-from lfp_pipeline.warehouse.schema import INCOMING, SWAP_IN, create_products
+from lfp_pipeline.warehouse.ledger import ledger_number
+from lfp_pipeline.warehouse.schema import INCOMING, SWAP_IN, create_product_rows
 
 LEAST_BYTES = 4 << 20
 """Smaller files are not loaded directly. A smaller database counts as empty."""
@@ -33,7 +34,7 @@ LEAST_BYTES = 4 << 20
 _LOAD = f"""
 INSERT INTO {INCOMING}
 SELECT
-    {COLUMN_LIST}, $delivery_id, $delivered_at,
+    {COLUMN_LIST}, $ledger_number,
     CASE WHEN irregular THEN error('an irregular row')::BIGINT ELSE text_bytes END
 FROM ({{scan}})
 """
@@ -54,13 +55,14 @@ DELETE FROM {INCOMING} WHERE rowid IN (
 ]
 
 _COUNT_REMAINING = """
-SELECT (SELECT count(*) FROM warehouse.products) - count(*) FILTER (fate <> 'stale') FROM matches
+SELECT (SELECT count(*) FROM warehouse.product_rows) - count(*) FILTER (fate <> 'stale')
+FROM matches
 """
 
 _ADD_REMAINING = f"""
 INSERT INTO {INCOMING}
 SELECT product.*
-FROM warehouse.products AS product
+FROM warehouse.product_rows AS product
 ANTI JOIN (FROM matches WHERE fate <> 'stale') AS replaced
     ON product.rowid = replaced.product_rowid
 """
@@ -96,8 +98,8 @@ def load_directly(
         dialect = dialect_of(text, options)
     if not is_plain(dialect):
         return None
-    create_products(connection, INCOMING)
-    this = {"delivery_id": delivery.delivery_id, "delivered_at": delivery.delivered_at}
+    create_product_rows(connection, INCOMING)
+    this = {"ledger_number": ledger_number(connection, delivery)}
     limit = RejectLimit(options.max_reject_share)
     # A row that DuckDB cannot read, or an irregular one, leaves the file to the workspace.
     loaded = load_plainly(connection, text, dialect, options, limit, _LOAD, this, _COUNTS)
@@ -115,7 +117,7 @@ def drop_loaded_table(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def swap_in_loaded_table(connection: duckdb.DuckDBPyConnection) -> None:
-    """Put the loaded table into the place of `products`, within the transaction of a merge."""
+    """Put the loaded table into the place of `product_rows`, in the transaction of a merge."""
     (remaining,) = connection.execute(_COUNT_REMAINING).fetchall()[0]
     for statement in [*_NUMBER, *([_ADD_REMAINING] if remaining else []), SWAP_IN]:
         connection.execute(statement)

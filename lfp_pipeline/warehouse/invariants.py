@@ -75,7 +75,7 @@ class Invariant:
 INVARIANTS = (
     Invariant(
         "skus that are in products more than once",
-        "SELECT sku FROM warehouse.products GROUP BY sku HAVING count(*) > 1",
+        "SELECT sku FROM warehouse.product_rows GROUP BY sku HAVING count(*) > 1",
     ),
     Invariant(
         "names whose number in name_counts is not that of a recount",
@@ -88,25 +88,27 @@ INVARIANTS = (
         "SELECT delivery_id FROM warehouse.deliveries GROUP BY delivery_id HAVING count(*) > 1",
     ),
     Invariant(
+        "numbers that more than one row of the ledger has",
+        "SELECT ledger_number::VARCHAR FROM warehouse.deliveries "
+        "GROUP BY ledger_number HAVING count(*) > 1",
+    ),
+    Invariant(
         "skus of products whose delivery is not merged, according to the ledger",
         """
-SELECT sku FROM warehouse.products
+SELECT sku FROM warehouse.product_rows
 ANTI JOIN (
     FROM warehouse.deliveries WHERE status = 'merged' AND kind = 'products'
-) AS merged USING (delivery_id)
+) AS merged USING (ledger_number)
 """,
     ),
     Invariant(
-        "skus of products with a time or row number that is not of their delivery",
+        "skus of products with a row number that their delivery does not have",
         """
 SELECT sku
-FROM warehouse.products AS product
-JOIN warehouse.deliveries AS delivery USING (delivery_id)
+FROM warehouse.product_rows
+JOIN warehouse.deliveries USING (ledger_number)
 WHERE status = 'merged'
-    AND (
-        product.delivered_at <> delivery.delivered_at
-        OR row_number NOT BETWEEN 1 AND rows_read + blank_lines + repeated_headers
-    )
+    AND row_number NOT BETWEEN 1 AND rows_read + blank_lines + repeated_headers
 """,
     ),
     Invariant(
@@ -169,12 +171,12 @@ class Violation:
 
 def product_count(connection: duckdb.DuckDBPyConnection) -> int:
     """Return the number of products."""
-    return int(connection.execute("SELECT count(*) FROM warehouse.products").fetchall()[0][0])
+    return int(connection.execute("SELECT count(*) FROM warehouse.product_rows").fetchall()[0][0])
 
 
 def repeated_skus(connection: duckdb.DuckDBPyConnection) -> int:
     """Return the number of rows of `products` that repeat the sku of another row; 0 is right."""
-    statement = "SELECT count(*) - count(DISTINCT sku) FROM warehouse.products"
+    statement = "SELECT count(*) - count(DISTINCT sku) FROM warehouse.product_rows"
     return int(connection.execute(statement).fetchall()[0][0])
 
 

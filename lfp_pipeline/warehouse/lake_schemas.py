@@ -13,6 +13,7 @@ from lfp_pipeline.errors import LfpError
 from lfp_pipeline.hosts.postgres import connect
 from lfp_pipeline.warehouse.lake_catalog import POINTER, pointer_view
 from lfp_pipeline.warehouse.schema import (
+    PRODUCTS,
     database_id,
     renew_database_id,
     schema_version,
@@ -101,5 +102,7 @@ def _show(connection: duckdb.DuckDBPyConnection, schema: str) -> None:
         connection.execute(
             f"CREATE OR REPLACE VIEW warehouse.main.{table} AS SELECT * FROM {schema}.{table}"
         )
+    products = PRODUCTS.format(schema=f"{schema}.")
+    connection.execute(f"CREATE OR REPLACE VIEW warehouse.main.products AS {products}")
     pointer = pointer_view(schema, database_id(connection), schema_version(connection))
     connection.execute(f"CREATE OR REPLACE VIEW warehouse.main.{POINTER} AS {pointer}")

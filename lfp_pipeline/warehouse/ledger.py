@@ -1,10 +1,11 @@
 """The ledger: what became of each delivery, and what operators have done.
 
 The table `deliveries` has one row for each delivery, also for an operation on a single delivery.
+Each has a number of its own, which the rows of its products have.
 The table `operations` has one row for each operation on the warehouse as a whole.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -26,7 +27,18 @@ INSERT INTO warehouse.deliveries BY NAME
 SELECT unnest(entry) FROM (SELECT unnest($entries) AS entry)
 """
 
-_ATTEMPTS = f"SELECT delivery_id, attempts FROM warehouse.deliveries {_OF_DELIVERIES}"
+_PRESENT = f"""
+SELECT delivery_id, ledger_number, attempts FROM warehouse.deliveries {_OF_DELIVERIES}
+"""
+
+_LAST_NUMBER = "SELECT coalesce(max(ledger_number), 0) FROM warehouse.deliveries"
+
+_EXCHANGE_NUMBERS = f"""
+UPDATE warehouse.deliveries SET ledger_number = (
+    SELECT sum(ledger_number) FROM warehouse.deliveries {_OF_DELIVERIES}
+) - ledger_number
+{_OF_DELIVERIES}
+"""
 
 # One text for each status, because fetching all rows takes much longer. No id has a line end.
 _STATUSES = """
@@ -35,7 +47,7 @@ SELECT status, string_agg(delivery_id, chr(10)) FROM warehouse.deliveries {where
 
 _ENTRIES = f"""
 SELECT {", ".join(ROW_COLUMNS)}, delivery_id, status, merged_at, error, read_with, seconds,
-    blank_lines, repeated_headers, lines_above_header, notes, read_conditions
+    blank_lines, repeated_headers, lines_above_header, notes, read_conditions, is_regular
 FROM warehouse.deliveries
 """
 
@@ -46,9 +58,9 @@ SET
     status = 'failed', error = $why, attempts = attempts + 1, merged_at = NULL,
     {", ".join(f"{column} = 0" for column in ROW_COLUMNS)},
     blank_lines = 0, repeated_headers = 0, lines_above_header = 0, notes = NULL,
-    read_with = NULL, read_conditions = NULL
+    read_with = NULL, read_conditions = NULL, is_regular = NULL
 WHERE delivery_id = $delivery_id
-    AND delivery_id NOT IN (SELECT delivery_id FROM warehouse.products)
+    AND ledger_number NOT IN (SELECT ledger_number FROM warehouse.product_rows)
     AND delivery_id NOT IN (SELECT delivery_id FROM warehouse.deletions)
 """
 
@@ -61,16 +73,50 @@ WHERE delivery_id = $delivery_id AND status <> 'merged'
 def record(
     connection: duckdb.DuckDBPyConnection, recorded: Sequence[tuple[Delivery, LedgerEntry]]
 ) -> None:
-    """Write the entries of some deliveries, in the place of earlier ones."""
+    """Write the entries of some deliveries, in place of earlier ones, whose numbers they get."""
     ids = [delivery.delivery_id for delivery, _ in recorded]
-    attempts = dict(connection.execute(_ATTEMPTS, {"delivery_ids": ids}).fetchall())
-    if attempts:
-        connection.execute(_DELETE, {"delivery_ids": list(attempts)})
-    rows = [
-        _row_of(delivery, entry, attempts.get(delivery.delivery_id, 0) + 1)
-        for delivery, entry in recorded
-    ]
+    present = _present(connection, ids)
+    numbers = _numbers(connection, ids, present)
+    if present:
+        connection.execute(_DELETE, {"delivery_ids": list(present)})
+    rows = []
+    for delivery, entry in recorded:
+        _, attempts = present.get(delivery.delivery_id, (0, 0))
+        number = numbers[delivery.delivery_id]
+        rows.append(_row_of(delivery, entry) | {"ledger_number": number, "attempts": attempts + 1})
     connection.execute(_INSERT, {"entries": rows})
+
+
+def ledger_number(connection: duckdb.DuckDBPyConnection, delivery: Delivery) -> int:
+    """Return the number that the entry of a delivery has, or will get if it is recorded next."""
+    ids = [delivery.delivery_id]
+    return _numbers(connection, ids, _present(connection, ids))[delivery.delivery_id]
+
+
+def exchange_numbers(connection: duckdb.DuckDBPyConnection, one: str, other: str) -> None:
+    """Exchange the numbers of two entries: the rows of each move to the other delivery."""
+    connection.execute(_EXCHANGE_NUMBERS, {"delivery_ids": [one, other]})
+
+
+def _present(
+    connection: duckdb.DuckDBPyConnection, delivery_ids: Sequence[str]
+) -> dict[str, tuple[int, int]]:
+    """Return number and attempts of the entries of some deliveries."""
+    found = connection.execute(_PRESENT, {"delivery_ids": delivery_ids}).fetchall()
+    return {delivery_id: (number, attempts) for delivery_id, number, attempts in found}
+
+
+def _numbers(
+    connection: duckdb.DuckDBPyConnection,
+    delivery_ids: Sequence[str],
+    present: Mapping[str, tuple[int, int]],
+) -> dict[str, int]:
+    """Return the numbers of some deliveries: the present ones, and the next ones for the others."""
+    (last,) = connection.execute(_LAST_NUMBER).fetchall()[0]
+    new = (id_ for id_ in delivery_ids if id_ not in present)
+    return {id_: number for id_, (number, _) in present.items()} | {
+        id_: number for number, id_ in enumerate(new, last + 1)
+    }
 
 
 def delete_entries(connection: duckdb.DuckDBPyConnection, delivery_ids: Sequence[str]) -> None:
@@ -143,7 +189,7 @@ def record_operation(
     connection.execute("INSERT INTO warehouse.operations VALUES ($1, $2, $3, $4)", row)
 
 
-def _row_of(delivery: Delivery, entry: LedgerEntry, attempts: int) -> dict[str, Any]:
+def _row_of(delivery: Delivery, entry: LedgerEntry) -> dict[str, Any]:
     columns = asdict(entry)
     counts = {f"rows_{name}": number for name, number in columns.pop("rows").items()}
     return {
@@ -151,7 +197,6 @@ def _row_of(delivery: Delivery, entry: LedgerEntry, attempts: int) -> dict[str, 
         **counts,
         "status": entry.status.value,
         "kind": delivery.kind.value,
-        "attempts": attempts,
         "partition_key": delivery.partition_key,
         "source": delivery.source,
         "sha256": delivery.sha256,

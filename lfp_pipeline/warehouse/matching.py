@@ -57,9 +57,12 @@ _REMAINING_WITHOUT_DELETED = f"{_REMAINING} ANTI JOIN deleted_later USING (place
 
 _LATEST_OF_ONE = "CREATE VIEW latest AS FROM remaining"
 
+# A product whose ledger entry is missing counts as older.
 _KNOWN_TO_ONE = """
 CREATE VIEW known AS
-SELECT rowid AS product_rowid, sku, name, delivery_id, delivered_at FROM warehouse.products
+SELECT product.rowid AS product_rowid, sku, name, delivery_id, delivered_at
+FROM warehouse.product_rows AS product
+LEFT JOIN warehouse.deliveries USING (ledger_number)
 """
 
 _LATEST_OF_SEVERAL = """
@@ -71,13 +74,14 @@ QUALIFY row_number() OVER (PARTITION BY sku ORDER BY delivery_number DESC) = 1
 _KNOWN_TO_SEVERAL = """
 CREATE TABLE found AS
 SELECT product.rowid AS product_rowid
-FROM warehouse.products AS product
+FROM warehouse.product_rows AS product
 SEMI JOIN latest USING (sku);
 
 CREATE TABLE known AS
 SELECT product_rowid, sku, name, description, delivery_id, delivered_at
-FROM warehouse.products AS product
+FROM warehouse.product_rows AS product
 JOIN found ON product.rowid = found.product_rowid
+LEFT JOIN warehouse.deliveries USING (ledger_number)
 """
 
 _KNOWN_IS_NEWER = """(
@@ -107,10 +111,8 @@ _COMPARE_DESCRIPTIONS = """
 UPDATE matches SET fate = 'updated'
 FROM (
     SELECT same.product_rowid
-    FROM (
-        FROM matches WHERE fate = 'unchanged' AND product_rowid BETWEEN $first AND $last
-    ) AS same
-    JOIN (SELECT rowid AS product_rowid, description FROM warehouse.products) AS product
+    FROM (FROM {same} WHERE product_rowid BETWEEN $first AND $last) AS same
+    JOIN (SELECT rowid AS product_rowid, description FROM warehouse.product_rows) AS product
         USING (product_rowid)
     JOIN descriptions AS arrived USING (place)
     WHERE product.description <> arrived.description
@@ -118,9 +120,24 @@ FROM (
 WHERE matches.product_rowid = other.product_rowid
 """
 
-_UNCHANGED_BY_PART = """
+_COMPARE_KNOWN_DESCRIPTIONS = """
+UPDATE matches SET fate = 'updated'
+FROM (
+    SELECT product_rowid
+    FROM matches
+    JOIN known_descriptions AS known USING (product_rowid)
+    JOIN descriptions AS arrived USING (place)
+    WHERE fate = 'unchanged' AND known.description <> arrived.description
+) AS other
+WHERE matches.product_rowid = other.product_rowid
+"""
+
+_UNCHANGED = "(FROM matches WHERE fate = 'unchanged')"
+_UNCOMPARED = f"({_UNCHANGED} ANTI JOIN known_descriptions USING (product_rowid))"
+
+_BY_PART = """
 SELECT product_rowid // $width AS part, count(*)
-FROM matches WHERE fate = 'unchanged'
+FROM {matched}
 GROUP BY part ORDER BY part
 """
 
@@ -206,7 +223,11 @@ ORDER BY delivery_number, row_number
 
 
 def match(
-    connection: duckdb.DuckDBPyConnection, deliveries: Sequence[Delivery], *, as_batch: bool = False
+    connection: duckdb.DuckDBPyConnection,
+    deliveries: Sequence[Delivery],
+    *,
+    as_batch: bool = False,
+    has_known: bool = False,
 ) -> dict[int, RowCounts]:
     """Find the products of the staged skus, and count the rows of each delivery by fate.
 
@@ -215,6 +236,7 @@ def match(
 
     Args:
         as_batch: match a single delivery as one of several, as `samples` requires.
+        has_known: the workspace has `known` already, and `known_descriptions` of some of them.
 
     Raises:
         WarehouseInconsistentError: products have a sku twice.
@@ -234,10 +256,15 @@ def match(
     deleted_later = connection.execute(_COUNT_DELETED_LATER).fetchall()
     connection.execute(_REMAINING_WITHOUT_DELETED if deleted_later else _REMAINING)
     connection.execute(_LATEST_OF_SEVERAL if several else _LATEST_OF_ONE)
-    connection.execute(_KNOWN_TO_SEVERAL if several else _KNOWN_TO_ONE)
+    if not has_known:
+        connection.execute(_KNOWN_TO_SEVERAL if several else _KNOWN_TO_ONE)
     connection.execute(_MATCHES)
-    for first, last in _stretches(connection):
-        connection.execute(_COMPARE_DESCRIPTIONS, {"first": first, "last": last})
+    if has_known:
+        connection.execute(_COMPARE_KNOWN_DESCRIPTIONS)
+    same = _UNCOMPARED if has_known else _UNCHANGED
+    for first, last in _stretches(connection, same):
+        statement = _COMPARE_DESCRIPTIONS.format(same=same)
+        connection.execute(statement, {"first": first, "last": last})
     if repeated := _repeated(connection):
         msg = f"products has {repeated} of the delivered skus more than once. Run `lfp rebuild`."
         raise WarehouseInconsistentError(msg)
@@ -261,11 +288,20 @@ def samples(connection: duckdb.DuckDBPyConnection, limit: int) -> list[tuple[Any
     return connection.execute(_SAMPLES, {"limit": limit}).fetchall()
 
 
-def _stretches(connection: duckdb.DuckDBPyConnection) -> Iterator[tuple[int, int]]:
-    """Yield the first and last rowid of stretches with about `STRETCH_ROWS` unchanged products."""
+def stretches_of_unchanged(connection: duckdb.DuckDBPyConnection) -> Iterator[tuple[int, int]]:
+    """Yield the first and last rowid of stretches with about `STRETCH_ROWS` unchanged products.
+
+    A join with the rows of a stretch takes little memory.
+    """
+    return _stretches(connection, _UNCHANGED)
+
+
+def _stretches(connection: duckdb.DuckDBPyConnection, matched: str) -> Iterator[tuple[int, int]]:
     width = max(STRETCH_ROWS // _PARTS_OF_STRETCH, 1)
     first, rows = 0, 0
-    for part, count in connection.execute(_UNCHANGED_BY_PART, {"width": width}).fetchall():
+    for part, count in connection.execute(
+        _BY_PART.format(matched=matched), {"width": width}
+    ).fetchall():
         rows += count
         if rows >= STRETCH_ROWS:
             yield first, (part + 1) * width - 1

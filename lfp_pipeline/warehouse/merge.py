@@ -21,44 +21,45 @@ from lfp_pipeline.model.table_spec import COLUMN_LIST
 from lfp_pipeline.reading.options import Conditions
 from lfp_pipeline.reading.reader import Reading
 from lfp_pipeline.reading.staging import unstage
+from lfp_pipeline.warehouse.delta_load import KeptRows, move_kept, require_winners
 from lfp_pipeline.warehouse.direct_load import swap_in_loaded_table
 from lfp_pipeline.warehouse.invariants import product_count
 from lfp_pipeline.warehouse.ledger import delete_rejects, entries, entry_of, record
-from lfp_pipeline.warehouse.matching import match
-from lfp_pipeline.warehouse.name_counts import apply_changed_names, find_changed_names
+from lfp_pipeline.warehouse.matching import match, stretches_of_unchanged
+from lfp_pipeline.warehouse.name_counts import (
+    apply_changed_names,
+    find_changed_names,
+    recount_names,
+)
 from lfp_pipeline.warehouse.schema import is_lake
 
-# Of unchanged rows, only the delivery columns change: an update of three narrow columns in place
-# costs a tenth of new rows. For rows with another text, deleting and inserting is cheaper.
+# Of unchanged rows, only the numbers change: an update of two narrow columns in place costs a
+# hundredth of new rows. For rows with another text, deleting and inserting is cheaper.
 _MOVE_UNCHANGED = """
-UPDATE warehouse.products AS product
-SET
-    delivery_id = moved.delivery_id,
-    delivered_at = moved.delivered_at,
-    row_number = moved.row_number
+UPDATE warehouse.product_rows AS product
+SET ledger_number = moved.ledger_number, row_number = moved.row_number
 FROM (
-    FROM matches JOIN latest USING (place) JOIN batch USING (delivery_number)
-    WHERE fate = 'unchanged'
+    SELECT product_rowid, ledger_number, row_number
+    FROM matches
+    JOIN latest USING (place)
+    JOIN batch USING (delivery_number)
+    JOIN warehouse.deliveries USING (delivery_id)
+    WHERE fate = 'unchanged' AND product_rowid BETWEEN $first AND $last
 ) AS moved
-WHERE product.rowid = moved.product_rowid
-"""
-
-MAX_MOVED = 1_000_000
-"""An update in place takes memory; more unchanged rows than this are deleted and inserted.
-
-In a lake, all are: its updates read all columns, delete the rows and insert them.
+WHERE product.rowid = moved.product_rowid AND product.rowid BETWEEN $first AND $last
 """
 
 _DELETE_UPDATED = """
-DELETE FROM warehouse.products
+DELETE FROM warehouse.product_rows
 WHERE rowid IN (SELECT product_rowid FROM matches WHERE fate = 'updated')
 """
 
 _INSERT = f"""
-INSERT INTO warehouse.products
-SELECT {COLUMN_LIST}, delivery_id, delivered_at, row_number
+INSERT INTO warehouse.product_rows
+SELECT {COLUMN_LIST}, ledger_number, row_number
 FROM latest
 JOIN batch USING (delivery_number)
+JOIN warehouse.deliveries USING (delivery_id)
 ANTI JOIN (FROM matches WHERE fate <> 'updated') AS kept USING (place)
 """
 
@@ -101,14 +102,12 @@ class _Change:
     Attributes:
         before: the products before it.
         replaced: products that are deleted and inserted again.
-        moved: products of which only the delivery columns change.
         of_texts: whether any text changes.
     """
 
     before: int
     inserted: int
     replaced: int
-    moved: int
     of_texts: bool
 
 
@@ -118,14 +117,15 @@ def merge(
     started: float,
     *,
     directly_loaded: bool = False,
+    kept: KeptRows | None = None,
 ) -> list[LedgerEntry]:
     """Merge a batch into the attached warehouse, whole or not at all.
 
     The deliveries are in the order of their numbers in the workspace, which is their order in time;
     none is there twice.
     Work on them began at `started`, by `time.perf_counter`. If `directly_loaded`, a direct load has
-    read the only delivery. Return the ledger entries; of a delivery that had been merged before,
-    the existing one.
+    read the only delivery; so has a delta load if there are `kept` products. Return the ledger
+    entries; of a delivery that had been merged before, the existing one.
 
     Raises:
         WarehouseInconsistentError: an invariant would break. Nothing was changed.
@@ -141,14 +141,17 @@ def merge(
         if merged:
             numbers = [number for number, id_ in enumerate(ids) if id_ in merged]
             unstage(connection, numbers)
-        counts = match(connection, deliveries)
+        counts = match(connection, deliveries, has_known=kept is not None)
+        if kept is not None:
+            rows = counts.get(0, RowCounts())
+            counts[0] = replace(rows, unchanged=rows.unchanged + kept.winners)
         new = [
             (staged.delivery, entry_of_staged(staged, counts.get(number, RowCounts()), started))
             for number, staged in enumerate(batch)
             if ids[number] not in merged
         ]
         change = _planned_change(connection, directly_loaded=directly_loaded)
-    _write(connection, new, known, change, directly_loaded=directly_loaded)
+    _write(connection, new, known, change, directly_loaded=directly_loaded, kept=kept)
     entry_of = merged | {entry.delivery_id: entry for _, entry in new}
     return [entry_of[id_] for id_ in ids]
 
@@ -157,12 +160,13 @@ def _planned_change(connection: duckdb.DuckDBPyConnection, *, directly_loaded: b
     """Return the change by the matched rows, and prepare it in the workspace."""
     inserted, updated, unchanged = connection.execute(_FATES).fetchall()[0]
     before = product_count(connection)
-    if inserted or updated:
+    if before and (inserted or updated):
         find_changed_names(connection)
-    if not directly_loaded and (unchanged > MAX_MOVED or is_lake(connection)):
+    # A lake updates a row by deleting it and inserting it again.
+    if not directly_loaded and is_lake(connection):
         connection.execute("UPDATE matches SET fate = 'updated' WHERE fate = 'unchanged'")
-        return _Change(before, inserted, updated + unchanged, 0, bool(inserted or updated))
-    return _Change(before, inserted, updated, unchanged, bool(inserted or updated))
+        return _Change(before, inserted, updated + unchanged, bool(inserted or updated))
+    return _Change(before, inserted, updated, bool(inserted or updated))
 
 
 def _write(
@@ -172,6 +176,7 @@ def _write(
     change: _Change,
     *,
     directly_loaded: bool,
+    kept: KeptRows | None,
 ) -> None:
     """Write the matched rows, the counts of names, the rejects and the entries of deliveries.
 
@@ -180,25 +185,42 @@ def _write(
     """
     after = change.before + change.inserted
     with transaction(connection):
+        record(connection, new)
         if directly_loaded:
             swap_in_loaded_table(connection)
         else:
-            if change.moved:
-                connection.execute(_MOVE_UNCHANGED)
-            if change.replaced:
-                connection.execute(_DELETE_UPDATED)
-            if change.inserted or change.replaced:
-                connection.execute(_INSERT)
-        if change.of_texts:
+            _write_products(connection, new, change, kept)
+        if change.of_texts and change.before:
             apply_changed_names(connection, after)
+        elif change.of_texts:
+            recount_names(connection)
         ids = [delivery.delivery_id for delivery, _ in new]
         if known:
             delete_rejects(connection, ids)
         connection.execute(_INSERT_REJECTS)
-        record(connection, new)
         if product_count(connection) != after:
             msg = f"{', '.join(ids)}: the number of products did not grow by the new skus."
             raise WarehouseInconsistentError(msg)
+        if kept is not None:
+            require_winners(connection, *new[0])
+
+
+def _write_products(
+    connection: duckdb.DuckDBPyConnection,
+    new: Sequence[tuple[Delivery, LedgerEntry]],
+    change: _Change,
+    kept: KeptRows | None,
+) -> None:
+    # Products are deleted first: in a lake, an update gives them other rowids.
+    if change.replaced:
+        connection.execute(_DELETE_UPDATED)
+    if kept is not None:
+        ((delivery, _),) = new
+        move_kept(connection, kept, delivery)
+    for first, last in stretches_of_unchanged(connection):
+        connection.execute(_MOVE_UNCHANGED, {"first": first, "last": last})
+    if change.inserted or change.replaced:
+        connection.execute(_INSERT)
 
 
 def entry_of_staged(staged: StagedDelivery, counts: RowCounts, started: float) -> LedgerEntry:
@@ -233,6 +255,7 @@ def entry_of_staged(staged: StagedDelivery, counts: RowCounts, started: float) -
         repeated_headers=reading.skipped.repeated_headers,
         lines_above_header=reading.skipped.above_header,
         notes=_notes(reading),
+        is_regular=reading.is_regular,
     )
 
 

@@ -42,13 +42,13 @@ _RECOUNT = [
     "DELETE FROM warehouse.name_counts",
     """
 INSERT INTO warehouse.name_counts
-SELECT name, count(*) FROM warehouse.products GROUP BY name
+SELECT name, count(*) FROM warehouse.product_rows GROUP BY name
 """,
 ]
 
 WRONG_COUNTS = """
 SELECT name
-FROM (SELECT name, count(*) AS recounted FROM warehouse.products GROUP BY name) AS truth
+FROM (SELECT name, count(*) AS recounted FROM warehouse.product_rows GROUP BY name) AS truth
 FULL JOIN (
     SELECT name, sum(no_of_products) AS counted, count(*) AS times
     FROM warehouse.name_counts GROUP BY name
@@ -74,8 +74,16 @@ def apply_changed_names(connection: duckdb.DuckDBPyConnection, products: int) ->
         products: the number of products, before or after these changes.
     """
     (changed,) = connection.execute("SELECT count(*) FROM changed_names").fetchall()[0]
-    many = changed > RECOUNT_SHARE * products
-    for statement in _RECOUNT if many else _APPLY:
+    if changed > RECOUNT_SHARE * products:
+        recount_names(connection)
+        return
+    for statement in _APPLY:
+        connection.execute(statement)
+
+
+def recount_names(connection: duckdb.DuckDBPyConnection) -> None:
+    """Count all names, within the transaction that changes `products`."""
+    for statement in _RECOUNT:
         connection.execute(statement)
 
 
@@ -92,8 +100,7 @@ def repair_name_counts(connection: duckdb.DuckDBPyConnection) -> int:
     wrong = count_mismatches(connection)
     if wrong:
         with transaction(connection):
-            for statement in _RECOUNT:
-                connection.execute(statement)
+            recount_names(connection)
     return wrong
 
 

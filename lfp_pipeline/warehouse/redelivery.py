@@ -12,18 +12,12 @@ from dataclasses import replace
 import duckdb
 
 from lfp_pipeline.common.clock import utc_now
-from lfp_pipeline.common.duckdb_tools import checkpoint, transaction
+from lfp_pipeline.common.duckdb_tools import transaction
 from lfp_pipeline.errors import WarehouseInconsistentError
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.model.ledger_entry import LedgerEntry, Status
-from lfp_pipeline.model.table_spec import COLUMN_LIST
 from lfp_pipeline.reading.options import Conditions
-from lfp_pipeline.warehouse.invariants import product_count
-from lfp_pipeline.warehouse.ledger import entries, entry_of, record
-from lfp_pipeline.warehouse.schema import INCOMING, SWAP_IN, create_products, is_lake
-
-MAX_MOVED = 5_000_000
-"""An update in place takes memory until the commit; with more rows, the table is rewritten."""
+from lfp_pipeline.warehouse.ledger import entries, entry_of, exchange_numbers, record
 
 _DUPLICATE = """
 SELECT delivery_id
@@ -35,22 +29,6 @@ WHERE status = 'merged'
         OR (delivered_at = $delivered_at AND delivery_id < $delivery_id))
 ORDER BY delivered_at DESC, delivery_id DESC
 LIMIT 1
-"""
-
-_MOVE = """
-UPDATE warehouse.products
-SET delivery_id = $delivery_id, delivered_at = $delivered_at
-WHERE delivery_id = $duplicate
-"""
-
-_REWRITE = f"""
-INSERT INTO {INCOMING}
-SELECT
-    {COLUMN_LIST},
-    CASE WHEN delivery_id = $duplicate THEN $delivery_id ELSE delivery_id END,
-    CASE WHEN delivery_id = $duplicate THEN $delivered_at::TIMESTAMP ELSE delivered_at END,
-    row_number
-FROM warehouse.products
 """
 
 _COPY_REJECTS = """
@@ -96,21 +74,8 @@ def reassign_rows(
         read_conditions=read_with.text,
         seconds=time.perf_counter() - started,
     )
-    rewrites = _should_rewrite(connection, winners)
-    _write(connection, delivery, entry, duplicate.delivery_id, rewrites=rewrites)
-    if rewrites and not is_lake(connection):
-        checkpoint(connection, log)
+    _write(connection, delivery, entry, duplicate.delivery_id)
     return entry
-
-
-def _should_rewrite(connection: duckdb.DuckDBPyConnection, rows: int) -> bool:
-    """Return whether to write a new table instead of updating so many rows.
-
-    A lake writes updated rows again, and the places of the old ones, which takes twice as long.
-    """
-    if is_lake(connection):
-        return 2 * rows > product_count(connection)
-    return rows > MAX_MOVED
 
 
 def _duplicate_of(
@@ -131,26 +96,15 @@ def _duplicate_of(
 
 
 def _write(
-    connection: duckdb.DuckDBPyConnection,
-    delivery: Delivery,
-    entry: LedgerEntry,
-    duplicate: str,
-    *,
-    rewrites: bool,
+    connection: duckdb.DuckDBPyConnection, delivery: Delivery, entry: LedgerEntry, duplicate: str
 ) -> None:
     """Move the rows of a duplicate, copy its rejects, and write the entry of the delivery."""
     winners = entry.rows.unchanged
-    ids = {"delivery_id": delivery.delivery_id, "duplicate": duplicate}
-    moved = ids | {"delivered_at": delivery.delivered_at}
     with transaction(connection):
-        if rewrites:
-            create_products(connection, INCOMING)
-            connection.execute(_REWRITE, moved)
-            connection.execute(SWAP_IN)
-        else:
-            connection.execute(_MOVE, moved)
-        connection.execute(_COPY_REJECTS, ids)
         record(connection, [(delivery, entry)])
+        exchange_numbers(connection, duplicate, delivery.delivery_id)
+        ids = {"delivery_id": delivery.delivery_id, "duplicate": duplicate}
+        connection.execute(_COPY_REJECTS, ids)
         if _rows_held(connection, delivery.delivery_id) != winners:
             msg = f"{delivery.delivery_id}: the rows that moved are not the winners of {duplicate}."
             raise WarehouseInconsistentError(msg)

@@ -159,15 +159,22 @@ _UNAVAILABLE = (
 
 _REMOVE = [
     """
-DELETE FROM warehouse.products
-WHERE delivery_id = $delivery_id OR delivery_id IN (FROM corrected)
+DELETE FROM warehouse.product_rows
+WHERE ledger_number IN (
+        SELECT ledger_number FROM warehouse.deliveries
+        WHERE delivery_id = $delivery_id OR delivery_id IN (FROM corrected)
+    )
     OR sku IN (SELECT sku FROM replacements)
 """,
     "DELETE FROM warehouse.deletions WHERE delivery_id = $delivery_id",
 ]
 
 _INSERT = [
-    "INSERT INTO warehouse.products FROM replacements",
+    f"""
+INSERT INTO warehouse.product_rows
+SELECT {COLUMN_LIST}, ledger_number, row_number
+FROM replacements JOIN warehouse.deliveries USING (delivery_id)
+""",
     "INSERT INTO warehouse.deletions FROM tombstones ANTI JOIN warehouse.deletions USING (sku)",
     "INSERT INTO warehouse.rejected_rows FROM corrected_rejects",
 ]

@@ -2,6 +2,10 @@
 
 The tables have no key and no index: these make loading several times slower, and an index must fit
 in memory. Uniqueness rests on the single writer and on the checks of every merge before its commit.
+
+`products` is a view. Its rows are in `product_rows`, with the number of the ledger entry in the
+place of delivery id and time. So rows move to a newer delivery of the same file when the ledger
+entry of that delivery takes over their number, and none of them is written.
 """
 
 import duckdb
@@ -9,18 +13,38 @@ import duckdb
 from lfp_pipeline.common.clock import utc_now
 from lfp_pipeline.common.duckdb_tools import transaction
 from lfp_pipeline.errors import OperationRefusedError, WarehouseInconsistentError
-from lfp_pipeline.model.table_spec import PRODUCT_SPEC
+from lfp_pipeline.model.table_spec import COLUMN_LIST, PRODUCT_SPEC
 
-VERSION = 6
+VERSION = 7
 
 INCOMING = "warehouse.lfp_incoming"
-"""A table that will take the place of `products`. It is no part of the schema."""
+"""A table that will take the place of `product_rows`. It is no part of the schema."""
 
-SWAP_IN = f"DROP TABLE warehouse.products; ALTER TABLE {INCOMING} RENAME TO products"
+SWAP_IN = f"DROP TABLE warehouse.product_rows; ALTER TABLE {INCOMING} RENAME TO product_rows"
 
+PRODUCTS = f"""
+SELECT {COLUMN_LIST}, delivery_id, delivered_at, row_number
+FROM {{schema}}product_rows LEFT JOIN {{schema}}deliveries USING (ledger_number)
+"""
+"""The view `products`. A prefix for its tables may be inserted as `schema`.
+
+No row is lost where a ledger entry is missing, though the merges never leave one out.
+"""
+
+# Names without a catalog: people attach the database under any name.
+_CREATE_PRODUCTS = f"CREATE VIEW warehouse.products AS {PRODUCTS.format(schema='')}"
 
 _MIGRATIONS = {
     1: """
+CREATE TABLE warehouse.products (
+    sku VARCHAR NOT NULL,
+    name VARCHAR NOT NULL,
+    description VARCHAR NOT NULL,
+    delivery_id VARCHAR NOT NULL,
+    delivered_at TIMESTAMP NOT NULL,
+    row_number BIGINT NOT NULL
+);
+
 CREATE TABLE warehouse.database_identity AS SELECT uuid()::VARCHAR AS database_id;
 
 CREATE TABLE warehouse.name_counts (
@@ -85,7 +109,32 @@ ALTER TABLE warehouse.deliveries ADD COLUMN notes VARCHAR;
 """,
     5: "ALTER TABLE warehouse.deliveries ADD COLUMN read_conditions VARCHAR",
     6: "ALTER TABLE warehouse.operations RENAME COLUMN told TO summary",
+    7: f"""
+ALTER TABLE warehouse.deliveries ADD COLUMN ledger_number UINTEGER;
+ALTER TABLE warehouse.deliveries ADD COLUMN is_regular BOOLEAN;
+
+UPDATE warehouse.deliveries AS entry
+SET ledger_number = numbered.ledger_number
+FROM (
+    SELECT rowid AS place, row_number() OVER (ORDER BY delivery_id, rowid) AS ledger_number
+    FROM warehouse.deliveries
+) AS numbered
+WHERE entry.rowid = numbered.place;
+
+-- Rows of deliveries that the ledger lacks get the number 0, and `lfp verify` reports them.
+INSERT INTO warehouse.product_rows
+SELECT {COLUMN_LIST}, coalesce(ledger_number, 0), row_number
+FROM warehouse.products LEFT JOIN (
+    SELECT delivery_id, min(ledger_number) AS ledger_number
+    FROM warehouse.deliveries GROUP BY delivery_id
+) USING (delivery_id);
+
+DROP TABLE warehouse.products;
+""",
 }
+
+_OF_ROWS = 7
+"""The version that has moved the rows of `products` to `product_rows`."""
 
 _VERSION_TABLE = """
 CREATE TABLE IF NOT EXISTS warehouse.schema_version (
@@ -125,29 +174,27 @@ def tables_in_use(connection: duckdb.DuckDBPyConnection) -> set[str]:
     return {table for (table,) in connection.execute(_TABLES).fetchall()}
 
 
-def create_products(connection: duckdb.DuckDBPyConnection, table: str) -> None:
-    """Create a table for products in the attached warehouse.
+def create_product_rows(connection: duckdb.DuckDBPyConnection, table: str) -> None:
+    """Create a table for the rows of products in the attached warehouse.
 
     The compression that DuckDB itself would choose is somewhat smaller, and takes much longer to
     write. Every merge scans all skus and names, so these are not compressed. A lake has the
     compression of its files.
     """
-    compression = {True: "USING COMPRESSION zstd", False: "USING COMPRESSION uncompressed"}
-    if is_lake(connection):
-        compression = {}
     columns = [
-        f"{column.name} VARCHAR NOT NULL {compression.get(column.is_long, '')}"
-        for column in PRODUCT_SPEC
+        *(
+            (column.name, "VARCHAR", "zstd" if column.is_long else "uncompressed")
+            for column in PRODUCT_SPEC
+        ),
+        ("ledger_number", "UINTEGER", "rle"),
+        ("row_number", "BIGINT", "bitpacking"),
     ]
-    statement = f"""
-CREATE TABLE {table} (
-    {", ".join(columns)},
-    delivery_id VARCHAR NOT NULL,
-    delivered_at TIMESTAMP NOT NULL,
-    row_number BIGINT NOT NULL
-)
-"""
-    connection.execute(statement)
+    in_lake = is_lake(connection)
+    definitions = [
+        f"{name} {type_} NOT NULL" + f" USING COMPRESSION {compression}" * (not in_lake)
+        for name, type_, compression in columns
+    ]
+    connection.execute(f"CREATE TABLE {table} ({', '.join(definitions)})")
 
 
 def require_present_schema(connection: duckdb.DuckDBPyConnection) -> None:
@@ -185,14 +232,28 @@ def migrate(connection: duckdb.DuckDBPyConnection) -> None:
     with transaction(connection):
         connection.execute(_VERSION_TABLE)
         for version in range(current + 1, VERSION + 1):
-            if version == 1:
-                create_products(connection, "warehouse.products")
+            if version == _OF_ROWS:
+                create_product_rows(connection, "warehouse.product_rows")
             connection.execute(_MIGRATIONS[version])
+            if version == _OF_ROWS:
+                _create_view(connection)
             connection.execute(
                 "INSERT INTO warehouse.schema_version VALUES ($1, $2)", [version, utc_now()]
             )
     if has_log:
         connection.execute("CHECKPOINT warehouse")  # A copy of the file alone has the tables, too.
+
+
+def _create_view(connection: duckdb.DuckDBPyConnection) -> None:
+    """Create the view `products` in the attached warehouse, with the names of tables alone."""
+    if is_lake(connection):
+        prefix = f"{schema_in_use(connection)}."
+        connection.execute(f"CREATE VIEW warehouse.products AS {PRODUCTS.format(schema=prefix)}")
+        return
+    ((before,),) = connection.execute("SELECT current_setting('search_path')").fetchall()
+    connection.execute("SET search_path = 'warehouse.main'")
+    connection.execute(_CREATE_PRODUCTS)
+    connection.execute(f"SET search_path = '{before or 'memory.main'}'")
 
 
 def _known_version(tables: set[str], connection: duckdb.DuckDBPyConnection) -> int:

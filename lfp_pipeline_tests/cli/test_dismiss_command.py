@@ -81,6 +81,7 @@ def advice(lfp: CommandLine) -> list[str]:
     return shlex.split(command)[1:]
 
 
+@pytest.mark.slow
 def test_rejects_of_the_newest_of_two_merged_versions_are_dismissed(lfp: CommandLine):
     versions(lfp, HALF, f"{HALF}x1,Ann,x\n")
     planned = lfp.done("dismiss", "f.csv", "--dry-run").out

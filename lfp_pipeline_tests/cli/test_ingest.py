@@ -288,7 +288,7 @@ def test_a_run_that_fails_for_a_check_says_so_beside_its_refused_files(lfp: Comm
     lfp.drop(A)
     lfp.done("ingest")
     with duckdb.connect(lfp.data / "products.duckdb") as connection:
-        connection.execute("INSERT INTO products FROM products WHERE sku = 's2'")
+        connection.execute("INSERT INTO product_rows FROM product_rows WHERE sku = 's2'")
     lfp.drop(B)
     drop(lfp.data / "inbox", "bad.csv", NO_SKU)
     ended = lfp("ingest")

@@ -167,7 +167,7 @@ def test_texts_have_short_names_and_each_number_once(stocked: CommandLine):
 
 def test_json_has_the_reason_of_a_run_that_fails_after_its_operation(stocked: CommandLine):
     with duckdb.connect(stocked.data / "products.duckdb") as connection:
-        connection.execute("INSERT INTO products FROM products WHERE sku = 's2'")
+        connection.execute("INSERT INTO product_rows FROM product_rows WHERE sku = 's2'")
     ended = stocked("revert", "a.csv", "--json")
     assert ended.code == 1
     assert "a.csv#" in ended.json["summary"]

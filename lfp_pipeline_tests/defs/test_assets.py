@@ -451,7 +451,7 @@ def test_duplicated_products_fail_the_blocking_check(project: Project) -> None:
     project.drop(B)
     project.ingest(B.key)
     with duckdb.connect(project.data / "products.duckdb") as by_hand:
-        by_hand.execute("INSERT INTO products FROM products WHERE sku = 's3'")
+        by_hand.execute("INSERT INTO product_rows FROM product_rows WHERE sku = 's3'")
     run = project.ingest(B.key)
     assert not run.success
     assert not project.checks(run.run_id)["sku_unique"]

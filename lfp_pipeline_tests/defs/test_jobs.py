@@ -167,7 +167,7 @@ def test_duplicated_products_fail_the_run(project: Project) -> None:
     project.drop(A)
     project.run("ingest_inbox")
     with duckdb.connect(project.data / "products.duckdb") as by_hand:
-        by_hand.execute("INSERT INTO products FROM products WHERE sku = 's2'")
+        by_hand.execute("INSERT INTO product_rows FROM product_rows WHERE sku = 's2'")
     project.drop(B)
     run = project.run("ingest_inbox")
     assert "These checks of products fail: sku_unique." in project.error(run)

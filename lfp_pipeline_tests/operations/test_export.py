@@ -318,7 +318,7 @@ def test_a_database_has_all_tables_and_older_versions_of_duckdb_can_read_it(engi
     with engine.warehouse.session("a test", LOG) as connection:
         expected = {
             name: sorted(connection.execute(f"FROM warehouse.{name}").fetchall())
-            for name in tables_in_use(connection)
+            for name in tables_in_use(connection) - {"product_rows"} | {"products"}
         }
     assert copied | {"operations": expected["operations"]} == expected  # It records this export.
     assert "1.5" in version

@@ -113,7 +113,9 @@ def test_without_a_database_nothing_moves(tmp_path: Path, target: Engine):
 
 def test_edited_tables_are_reported(source: Engine, target: Engine):
     with editing(source) as connection:
-        connection.execute("UPDATE warehouse.products SET description = 'edited' WHERE sku = 's4'")
+        connection.execute(
+            "UPDATE warehouse.product_rows SET description = 'edited' WHERE sku = 's4'"
+        )
     with pytest.raises(WarehouseInconsistentError, match="products in 2 rows"):
         move_data(source, target, LOG)
 

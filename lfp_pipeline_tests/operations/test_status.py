@@ -338,7 +338,7 @@ def test_the_tables_are_read_from_the_published_copy(project: Project) -> None:
     assert section(text, "Tables")[-1].endswith("from the published copy; changed since.")
     project.engine.published.publish(LOG)
     with duckdb.connect(project.data / "products.duckdb") as connection:
-        connection.execute("UPDATE products SET name = upper(name)")
+        connection.execute("UPDATE product_rows SET name = upper(name)")
     _, text = status_of(project)
     assert "Not published" not in text
     advice = "changed since: `lfp publish` publishes the changes now."

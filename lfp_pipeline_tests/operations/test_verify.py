@@ -17,7 +17,7 @@ import duckdb
 import pytest
 
 from lfp_pipeline.engine import Engine
-from lfp_pipeline.ingest import batch_merge
+from lfp_pipeline.ingest import batch_in_workspace
 from lfp_pipeline.ingest.ingest import ingest
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.operations import Report
@@ -143,7 +143,7 @@ def test_row_numbers_after_skipped_rows_are_valid(tmp_path: Path) -> None:
 
 
 BROKEN_TABLES = {
-    "INSERT INTO products FROM products WHERE sku = 's1'; "
+    "INSERT INTO product_rows FROM product_rows WHERE sku = 's1'; "
     "INSERT INTO name_counts VALUES ('Zoe', 0); DELETE FROM name_counts WHERE name = 'Zoe'; "
     "UPDATE name_counts SET no_of_products = 2 WHERE name = 'Ann'": (
         "Skus that are in products more than once: 1 (s1). Run `lfp rebuild`"
@@ -167,27 +167,29 @@ BROKEN_TABLES = {
         "Merged deliveries whose rows do not add up: 1 (purges#"
     ),
     "DELETE FROM rejected_rows": (f"Merged deliveries whose rows do not add up: 1 ({A.label}). "),
-    "INSERT INTO deliveries FROM deliveries WHERE partition_key = 'c.csv'": (
+    "INSERT INTO deliveries SELECT * REPLACE (99 AS ledger_number) FROM deliveries "
+    "WHERE partition_key = 'c.csv'": (
         f"Deliveries with more than one row in the ledger: 1 ({C.label}). "
     ),
-    "UPDATE products SET delivery_id = 'x.csv#1#2' WHERE sku = 's3'": (
+    "INSERT INTO deliveries SELECT * REPLACE ('x.csv#1#2' AS delivery_id, 'failed' AS status) "
+    f"FROM deliveries WHERE delivery_id = '{D.delivery_id}'": (
+        "Numbers that more than one row of the ledger has: 1 ("
+    ),
+    "UPDATE product_rows SET ledger_number = 99 WHERE sku = 's3'": (
         "Skus of products whose delivery is not merged, according to the ledger: 1 (s3). "
     ),
-    f"UPDATE products SET delivery_id = '{D.delivery_id}', delivered_at = '1970-01-01 00:00:04', "
-    "row_number = 1 WHERE sku = 's3'": (
+    f"UPDATE product_rows SET ledger_number = (SELECT ledger_number FROM deliveries "
+    f"WHERE delivery_id = '{D.delivery_id}'), row_number = 1 WHERE sku = 's3'": (
         "Skus of products whose delivery is not merged, according to the ledger: 1 (s3). "
     ),
-    "UPDATE products SET delivered_at = '2000-01-01' WHERE sku = 's3'": (
-        "Skus of products with a time or row number that is not of their delivery: 1 (s3). "
+    "UPDATE product_rows SET row_number = 5 WHERE sku = 's3'": (
+        "Skus of products with a row number that their delivery does not have: 1 (s3). "
     ),
-    "UPDATE products SET row_number = 5 WHERE sku = 's3'": (
-        "Skus of products with a time or row number that is not of their delivery: 1 (s3). "
-    ),
-    "UPDATE products SET row_number = 0": (
-        "Skus of products with a time or row number that is not of their delivery: 5 "
+    "UPDATE product_rows SET row_number = 0": (
+        "Skus of products with a row number that their delivery does not have: 5 "
         "(s1, s2, s3, s4, s6). "
     ),
-    "UPDATE products SET row_number = 4 WHERE sku = 's3'": (
+    "UPDATE product_rows SET row_number = 4 WHERE sku = 's3'": (
         "Skus of products whose row is a reject, according to the ledger: 1 (s3). "
     ),
     "UPDATE deliveries SET rows_superseded = 2, rows_inserted = 1, rows_updated = 0 "
@@ -232,7 +234,7 @@ def test_many_offenders_are_counted_and_the_first_named(tmp_path: Path) -> None:
     engine = engine_at(tmp_path)
     many = File("a.csv", 1, tuple((f"s{number:03}", "Ann", "") for number in range(200)))
     engine.ingest(land(engine, many), LOG)
-    change(engine, "UPDATE products SET row_number = 201")
+    change(engine, "UPDATE product_rows SET row_number = 201")
     (problem,) = problems(engine)
     assert ": 200 (s000, s001, s002, s003, s004 and 195 more). Run `lfp rebuild`" in problem
 
@@ -400,12 +402,12 @@ def test_a_missing_published_copy_is_no_problem(engine: Engine) -> None:
     ("sql", "problem"),
     [
         (
-            "UPDATE products SET description = 'edited' WHERE sku IN ('s1', 's6')",
+            "UPDATE product_rows SET description = 'edited' WHERE sku IN ('s1', 's6')",
             "Rows of products that differ from a rebuild: 2 (s1, s6). The tables were edited",
         ),
         (
             (
-                "DELETE FROM products WHERE sku = 's3'; "
+                "DELETE FROM product_rows WHERE sku = 's3'; "
                 "UPDATE name_counts SET no_of_products = 1 WHERE name = 'Cid'"
             ),
             "Rows of products that differ from a rebuild: 1 (s3). ",
@@ -495,7 +497,7 @@ def test_the_job_fails_and_shows_the_problems(project: Project) -> None:
     assert project.run("verify").success
     database = project.data / "products.duckdb"
     with duckdb.connect(database) as connection:
-        connection.execute("UPDATE products SET description = 'edited' WHERE sku = 's1'")
+        connection.execute("UPDATE product_rows SET description = 'edited' WHERE sku = 's1'")
         connection.execute("UPDATE name_counts SET no_of_products = 9 WHERE name = 'Eva'")
     run = project.run("verify", config={"ops": {"check_invariants": {"config": {"full": True}}}})
     assert not run.success
@@ -552,7 +554,7 @@ def test_a_delivery_that_a_rebuild_cannot_read_is_reported_as_such(
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return plain_texts(delivery, folder, options)
 
-    monkeypatch.setattr(batch_merge, "plain_texts", fail)
+    monkeypatch.setattr(batch_in_workspace, "plain_texts", fail)
     problem, compared = problems(engine, full=True)
     assert problem.startswith(f"{C.label}: [Errno 28] No space left on device.")
     assert compared.startswith("The tables were not compared")

@@ -437,6 +437,7 @@ def test_a_habit_at_the_end_of_a_large_file_is_found(file: Writer):
     assert (len(found.winners), found.rejects) == (4_900, [])
 
 
+@pytest.mark.slow
 def test_a_habit_of_only_the_first_rows_of_a_large_file_does_not_count(file: Writer):
     rows = [*file.trailing(2_500), *file.full(2_500)]
     large = [row.replace("Lamp", "L" * 100, 1) for row in rows]

@@ -89,6 +89,13 @@ def test_the_result_does_not_depend_on_the_boundaries_of_chunks(
     assert checked(tmp_path / "file.csv", body) == found
 
 
+def test_all_quotes_are_counted(tmp_path: Path):
+    for body, quotes in ((b"a,b,c\n", 0), (b'5" a,b,c\n', 1), (b'"a""b",c,"d"\n', 6)):
+        found = checked(tmp_path / "file.csv", body)
+        assert found is not None
+        assert found.quotes == quotes
+
+
 @pytest.mark.parametrize("delimiter", [";", "\t", "|"])
 def test_the_check_uses_the_delimiter_of_the_file(tmp_path: Path, delimiter: str):
     body = delimiter.join(['"a,"', '"b"', '"c"\n']).encode()

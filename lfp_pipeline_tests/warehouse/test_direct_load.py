@@ -17,7 +17,7 @@ from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.reading.reader import Reading
 from lfp_pipeline.warehouse import direct_load
 from lfp_pipeline.warehouse.direct_load import LEAST_BYTES, should_load_directly
-from lfp_pipeline.warehouse.schema import INCOMING, create_products
+from lfp_pipeline.warehouse.schema import INCOMING, create_product_rows
 from testing.engine import LOG, assert_invariants_hold, engine_at, land, tables
 from testing.expected_tables import File
 
@@ -92,8 +92,8 @@ def test_a_file_that_crashed_its_reader_is_not_loaded_directly(
 def test_the_next_writer_drops_the_table_of_a_killed_load(engine: Engine):
     engine.ingest(land(engine, FILE), LOG)
     with engine.warehouse.session("testing", LOG) as connection:
-        create_products(connection, INCOMING)
-        connection.execute(f"INSERT INTO {INCOMING} FROM warehouse.products")
+        create_product_rows(connection, INCOMING)
+        connection.execute(f"INSERT INTO {INCOMING} FROM warehouse.product_rows")
     with engine.warehouse.session("testing", LOG) as connection:
         found = connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()
     assert ("lfp_incoming",) not in found

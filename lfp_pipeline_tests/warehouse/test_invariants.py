@@ -15,7 +15,7 @@ from lfp_pipeline.ingest.ingest import ingest
 from lfp_pipeline.ingest.result import IngestResult
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.model.ledger_entry import RowCounts, Status
-from lfp_pipeline.warehouse import direct_load, matching, merge, name_counts
+from lfp_pipeline.warehouse import direct_load, matching, name_counts
 from lfp_pipeline.warehouse.invariants import repeated_skus, unaccounted_deliveries
 from testing.engine import LOG, assert_invariants_hold, engine_at, land, tables
 from testing.expected_tables import (
@@ -90,8 +90,7 @@ def test_a_batch_gives_the_same_as_merging_its_files_alone(history: list[File], 
 
 @pytest.mark.usefixtures("_loads_directly")
 def test_the_way_of_writing_does_not_change_the_tables(monkeypatch: pytest.MonkeyPatch) -> None:
-    for most_moved, stretch in [(0, 7), (10, 1), (10**6, 10**6)]:
-        monkeypatch.setattr(merge, "MAX_MOVED", most_moved)
+    for stretch in (7, 1, 10**6):
         monkeypatch.setattr(matching, "STRETCH_ROWS", stretch)
         files = random_files(Random(stretch), number=7, rows=20)
         check_history([files[:1], files[1:4], files[4:5], files[5:6], files[6:]])

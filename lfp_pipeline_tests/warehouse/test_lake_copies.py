@@ -85,7 +85,7 @@ def open_session(engine: Engine) -> None:
 def lose_last_commit(lake: Lake) -> None:
     """Bring the lake to the state of an older copy, which does not have the delivery yet."""
     with lake.session("restoring an older copy", LOG) as connection:
-        for table in ("deliveries", "products", "name_counts"):
+        for table in ("deliveries", "product_rows", "name_counts"):
             connection.execute(f"DELETE FROM warehouse.{table}")
     note = read_note(lake.place, NAME)
     assert note is not None

@@ -192,7 +192,7 @@ def test_a_role_with_the_grants_of_readers_reads_and_cannot_write(engine: Engine
         assert plain.execute("SELECT count(*) FROM lake.products").fetchall() == [(2,)]
         schema = schemas(engine)[0]
         with pytest.raises(duckdb.Error, match="permission denied"):
-            plain.execute(f"DELETE FROM lake.{schema}.products")
+            plain.execute(f"DELETE FROM lake.{schema}.product_rows")
     assert len(tables(engine)["products"]) == 2
 
 

@@ -102,7 +102,7 @@ def test_a_fault_of_the_store_is_no_damage(
     assert_tables_match(FILES, tables(engine))
     rebuild_products(engine, LOG)
     assert operations(engine) == ["purge", "rebuild_products"]
-    s3_server.fault = faulty("404", "products")
+    s3_server.fault = faulty("404", "product_rows")
     with (
         pytest.raises(WarehouseCorruptError, match="run `lfp rebuild`"),
         engine.warehouse.session("testing", LOG) as connection,
@@ -127,7 +127,7 @@ def damage_middle(path: Path) -> None:
 )
 def test_damage_is_named_and_a_rebuild_repairs_it(engine: Engine, damage: object) -> None:
     assert callable(damage)
-    for path in files_of(engine, "products/*.parquet"):
+    for path in files_of(engine, "product_rows/*.parquet"):
         damage(path)
     with (
         pytest.raises(WarehouseCorruptError, match=r"is damaged: .* run `lfp rebuild`"),

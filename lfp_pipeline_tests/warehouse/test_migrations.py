@@ -131,6 +131,7 @@ ADDED = {
     "lines_above_header": 0,
     "notes": None,
     "read_conditions": None,
+    "is_regular": None,
 }
 """The values of a row of the first version in the columns that were added later."""
 
@@ -225,7 +226,7 @@ def everything(database: Path) -> dict[str, list[tuple[Any, ...]]]:
     """Return all rows of all tables, after the names of their columns."""
     found = {}
     with duckdb.connect(database, read_only=True) as connection:
-        for (table,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall():
+        for table, *_ in connection.execute("SHOW TABLES").fetchall():
             rows = connection.execute(f"FROM {table} ORDER BY ALL")
             found[table] = [tuple(name for name, *_ in rows.description), *rows.fetchall()]
     return found
@@ -245,12 +246,25 @@ def test_a_migration_keeps_all_rows(tmp_path: Path, version: int) -> None:
     assert [tuple(row[column] for column in columns) for row in kept] == rows
     for row in kept:
         added = {name: value for name, value in row.items() if name not in columns}
+        assert added.pop("ledger_number") > 0
         assert added == {name: value for name, value in ADDED.items() if name not in columns}
     versions = query(tmp_path, "SELECT version FROM schema_version ORDER BY version")
     assert versions == [(number,) for number in range(1, VERSION + 1)]
     assert query(
         tmp_path, "SELECT version FROM schema_version WHERE applied_at < '2026-10-05'"
     ) == [(number,) for number in range(1, version + 1)]
+
+
+def test_products_without_a_ledger_entry_or_with_two_are_kept(tmp_path: Path) -> None:
+    engine = make_old(tmp_path, 5)
+    with duckdb.connect(engine.settings.database_path) as connection:
+        connection.execute("DELETE FROM deliveries WHERE partition_key = 'a.csv'")
+        connection.execute("INSERT INTO deliveries FROM deliveries WHERE partition_key = 'b.csv'")
+    open_with_the_present_program(engine)
+    rows = query(tmp_path, "SELECT sku, delivery_id FROM products ORDER BY sku")
+    assert rows == [("s1", B.delivery_id), ("s2", None), ("s3", B.delivery_id)]
+    numbers = query(tmp_path, "SELECT ledger_number FROM deliveries")
+    assert len(set(numbers)) == len(numbers)
 
 
 @every_old_version
@@ -427,7 +441,7 @@ def test_a_newer_version_is_refused_and_not_changed(tmp_path: Path, size: int) -
     with duckdb.connect(engine.settings.database_path) as connection:
         connection.execute("CREATE TABLE lfp_incoming AS SELECT 1 AS theirs")
         connection.execute(f"INSERT INTO schema_version VALUES ({VERSION + 1}, now())")
-        connection.execute("ALTER TABLE products RENAME sku TO stock_keeping_unit")
+        connection.execute("ALTER TABLE product_rows RENAME sku TO stock_keeping_unit")
         connection.execute("CHECKPOINT")
         if size:
             connection.execute("PRAGMA disable_checkpoint_on_shutdown")

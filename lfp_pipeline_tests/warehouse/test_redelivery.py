@@ -38,11 +38,7 @@ def read_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batch_merge, "read_delivery", read)
 
 
-@pytest.mark.parametrize("most_moved", [0, 10**6], ids=["rewritten", "moved"])
-def test_the_same_bytes_are_not_read_again(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch, most_moved: int
-):
-    monkeypatch.setattr(redelivery, "MAX_MOVED", most_moved)
+def test_the_same_bytes_are_not_read_again(engine: Engine, monkeypatch: pytest.MonkeyPatch):
     ingest(engine, FILE, replace(OTHER, rows=OTHER.rows[1:]))
     read_nothing(monkeypatch)
     entry = ingest(engine, AGAIN)

@@ -131,7 +131,7 @@ def test_a_reverted_delivery_has_skipped_nothing_until_it_is_reinstated(engine: 
 def test_a_delivery_marked_as_unmerged_has_skipped_nothing(engine: Engine) -> None:
     ingest(engine, A)
     with engine.warehouse.session("testing", LOG) as connection:
-        connection.execute("DELETE FROM warehouse.products")
+        connection.execute("DELETE FROM warehouse.product_rows")
         mark_unmerged(connection, A.delivery_id, "It is lost.")
     assert in_ledger(engine) == {A.delivery_id: NOTHING}
 

@@ -16,6 +16,7 @@ ROUNDS_OF_A_FOLDER = 12
 CONDITIONS = (
     Conditions("batches", batch_files=100),
     Conditions("loaded directly", loads_directly=True),
+    Conditions("loaded as deltas", loads_deltas=True),
     Conditions("one by one, with checkpoints", checkpoints=True),
     Conditions("large files", large=True),
 )

@@ -27,7 +27,7 @@ from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
 from lfp_pipeline.settings import load_settings
 from testing.dagster_project import Project
-from testing.engine import LOG, loading_directly
+from testing.engine import LOG, loading_deltas, loading_directly
 from testing.raw_marks import dismissed_rejects, is_pruned, is_reverted
 from verification.crash.steps import Kill, Steps
 
@@ -43,6 +43,7 @@ class Conditions:
         batch_files: the limit of files that are merged together.
         checkpoints: whether each merge ends with a checkpoint.
         loads_directly: whether even the smallest regular file is loaded directly.
+        loads_deltas: whether even the smallest file is loaded as a delta, where it has a base.
         large: whether large files are among the others.
     """
 
@@ -50,6 +51,7 @@ class Conditions:
     batch_files: int = 1
     checkpoints: bool = False
     loads_directly: bool = False
+    loads_deltas: bool = False
     large: bool = False
 
 
@@ -103,6 +105,8 @@ def _under(conditions: Conditions) -> Iterator[None]:
         elif conditions.loads_directly:
             stack.enter_context(loading_directly())
             stack.enter_context(patch("lfp_pipeline.ingest.batch_merge.size_in_bytes", lambda _: 0))
+        elif conditions.loads_deltas:
+            stack.enter_context(loading_deltas())
         yield
 
 

@@ -69,6 +69,7 @@ def test_an_extra_delimiter_in_the_header_shifts_no_value(tmp_path: Path, layout
     assert wrong_of(tmp_path, "header with ','", delimiter=",", layout=layout) == []
 
 
+@pytest.mark.slow
 def test_an_odd_line_end_is_no_blank_line(tmp_path: Path):
     wrong = wrong_of(tmp_path, "line end", delimiter=",", layout="last column empty")
     assert wrong == []

@@ -18,7 +18,7 @@ from lfp_pipeline.reading.workspace import WorkspaceLimits, open_workspace
 from lfp_pipeline.settings import Settings
 from lfp_pipeline.sources.local_file import LocalFile
 from testing.csv_oracle.contents import Contents
-from testing.engine import TABLES, loading_directly
+from testing.engine import TABLES, loading_deltas, loading_directly
 from testing.expected_tables import MergedFile, count_names, expected_products
 from testing.reader import QUIET, contents_of, delivery_at, read_into
 from verification.fuzz.cases import Case, File
@@ -136,7 +136,8 @@ def _ingest(case: Case, folder: Path) -> list[Outcome]:
             if share > case.max_reject_share:
                 contents = "too many rejects"
         expected[delivery] = contents
-    with loading_directly() if case.way == "directly" else nullcontext():
+    way = loading_directly() if case.way == "directly" else nullcontext()
+    with way, loading_deltas():
         batches = [list(expected)] if case.way == "merge" else [[delivery] for delivery in expected]
         done = [
             result

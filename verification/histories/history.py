@@ -12,8 +12,8 @@ from unittest import mock
 
 from lfp_pipeline.errors import LfpError
 from lfp_pipeline.ingest import batch_merge
-from lfp_pipeline.warehouse import matching, merge, name_counts
-from testing.engine import LOG, engine_at, loading_directly
+from lfp_pipeline.warehouse import delta_load, matching, name_counts
+from testing.engine import LOG, engine_at, loading_deltas, loading_directly
 from verification.histories.actions import Action, ingest_inbox
 from verification.histories.drawing import draw_action
 from verification.histories.expected_state import ExpectedState
@@ -110,8 +110,10 @@ def _conditions(random: Random) -> Iterator[dict[str, object]]:
             patches.enter_context(mock.patch.object(where, name, value))
 
         put(name_counts, "RECOUNT_SHARE", random.choice([0.0, 0.1, 1e9]))
-        put(merge, "MAX_MOVED", random.choice([0, 3, 10**6]))
         put(matching, "STRETCH_ROWS", random.choice([1, 7, 10**6]))
+        put(delta_load, "UPDATED_ROWS", random.choice([1, 7, 500_000]))
+        if random.random() < 0.5:
+            patches.enter_context(loading_deltas(sample_bits=random.choice([0, 8, 32])))
         if random.random() < 0.5:
             patches.enter_context(loading_directly())
             put(batch_merge, "size_in_bytes", lambda _: 0)

@@ -7,16 +7,19 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.warehouse import lake, lake_maintenance, merge
+from lfp_pipeline.warehouse.name_counts import recount_names
 from testing.postgres import PostgresServer
 from testing.processes import run_module
 from verification.histories import history
 from verification.histories.actions import Action, Deliver
 from verification.histories.expected_state import ExpectedState
 from verification.histories.history import BATCHES, Case, DifferenceError, run_history
+from verification.histories.kill_points import KilledError
 from verification.histories.lake_actions import LookBack, Maintain
 from verification.histories.lake_storage import LakeStorage
 from verification.histories.lakes import Lakes
@@ -58,15 +61,13 @@ def difference_of(
     monkeypatch: pytest.MonkeyPatch,
     parent: Path,
     *actions: Action,
-    number: int = 0,
-    kill_share: float = 0,
 ) -> DifferenceError:
     """Do these actions, the last of which must give a difference, and return it."""
     rest = list(actions)
-    monkeypatch.setattr(history, "KILL_SHARE", kill_share)
+    monkeypatch.setattr(history, "KILL_SHARE", 0)
     monkeypatch.setattr(history, "draw_action", lambda *_: rest.pop(0))
     with pytest.raises(DifferenceError) as found:
-        list(run_history(Case(SEED, number, tuple(range(len(actions)))), parent, lakes))
+        list(run_history(Case(SEED, 0, tuple(range(len(actions)))), parent, lakes))
     assert not rest
     return found.value
 
@@ -136,10 +137,17 @@ def test_a_merge_into_a_lake_without_a_transaction_is_detected(
         del connection
         yield
 
+    kills = iter([True])
+
+    def killed_once(connection: duckdb.DuckDBPyConnection) -> None:
+        if next(kills, False):
+            raise KilledError
+        recount_names(connection)
+
     monkeypatch.setattr(merge, "transaction", no_transaction)
+    monkeypatch.setattr(merge, "recount_names", killed_once)
     delivered = Deliver([OLD], "together")
-    # The number was found by trial. After a change of the steps, find another.
-    difference = difference_of(lakes, monkeypatch, tmp_path, delivered, number=3, kill_share=1)
+    difference = difference_of(lakes, monkeypatch, tmp_path, delivered)
     assert "killed after" in difference.report[-1]
 
 

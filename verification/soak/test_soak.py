@@ -80,8 +80,8 @@ def test_a_version_that_was_never_ingested_is_detected(soaked: tuple[Engine, Dro
 @pytest.mark.parametrize(
     ("sql", "problem"),
     [
-        ("DELETE FROM products WHERE rowid = 5", "products: 1 missing"),
-        ("INSERT INTO products FROM products LIMIT 1", "products: 1 too much"),
+        ("DELETE FROM product_rows WHERE rowid = 5", "products: 1 missing"),
+        ("INSERT INTO product_rows FROM product_rows LIMIT 1", "products: 1 too much"),
         ("UPDATE deliveries SET rows_stale = rows_stale + 1", "rows, but"),
         ("DELETE FROM rejected_rows", "rejected rows: "),
     ],
