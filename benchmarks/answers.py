@@ -41,14 +41,14 @@ class Answer:
     Attributes:
         rows: in products.
         skus: distinct ones in products.
-        names: rows of the counts.
+        names: rows of the counts; None: unknown.
         products_digest: of (sku, name, description); None: unknown.
         counts_digest: of (name, number of products); None: unknown.
     """
 
     rows: int
     skus: int
-    names: int
+    names: int | None
     products_digest: str | None = None
     counts_digest: str | None = None
 
@@ -60,7 +60,9 @@ class Answer:
             ("names", self.names, other.names),
         )
         differences = [
-            f"{got:,} {what} instead of {right:,}" for what, right, got in figures if right != got
+            f"{got:,} {what} instead of {right:,}"
+            for what, right, got in figures
+            if right not in (None, got)
         ]
         if self.products_digest not in (None, other.products_digest):
             differences.append("other products")

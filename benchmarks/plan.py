@@ -9,14 +9,15 @@ from pathlib import Path
 
 from benchmarks import floor, ours
 from benchmarks.aged_folder import aged_folder
-from benchmarks.answers import MOST_ROWS_WORKED_OUT
+from benchmarks.answers import MOST_ROWS_WORKED_OUT, Answer
 from benchmarks.dagster_command import prepared_instance
 from benchmarks.measure import Work, measure
+from benchmarks.next_day import KINDS
 from benchmarks.peers import NotInstalledError, Task, compare, installed
 from benchmarks.samples import OTHER_SEED, SEED, Samples
 
 WORKS = (
-    *("first", "rewritten", "packed", "dirty", "delta", "five", "many", "burst", "job"),
+    *("first", "nextday", "packed", "dirty", "delta", "five", "many", "burst", "job"),
     *("published", "housekeeping"),
 )
 
@@ -90,6 +91,10 @@ def _load(rows: int) -> str:
     return f"bare load of {rows:,} rows"
 
 
+def _load_as_duckdb_compresses(rows: int) -> str:
+    return f"bare load of {rows:,} rows, as DuckDB compresses them"
+
+
 def _probe(delta: int, rows: int) -> str:
     return f"bare probe for {delta:,} skus in {rows:,}"
 
@@ -98,7 +103,10 @@ _EMPTY_JOB = "empty dagster job"
 
 
 def _floors(options: Options, samples: Samples, rows: int) -> Iterator[Case]:
-    yield Case("floor", _load(rows), rows, partial(floor.bare_load, samples.plain(rows)))
+    plain = samples.plain(rows)
+    yield Case("floor", _load(rows), rows, partial(floor.bare_load, plain))
+    work = partial(floor.bare_load, plain, duckdb_compresses=True)
+    yield Case("floor", _load_as_duckdb_compresses(rows), rows, work)
     for delta in _deltas(options, rows):
         work = partial(floor.probe, _big(options, samples, rows), samples.delta(delta, rows))
         yield Case("floor", _probe(delta, rows), rows, work)
@@ -110,15 +118,13 @@ def _works(options: Options, samples: Samples, rows: int) -> Iterator[Case]:
     load = (_load(rows),)
     for chosen, name, plain_work in (
         ("first", "plain file", ours.first_and_again),
-        ("rewritten", "plain file, a row longer", ours.rewritten),
         ("published", "published", ours.published),
     ):
         if chosen in options.works:
             yield Case("work", name, rows, partial(plain_work, plain, right), floor=load)
-    if "packed" in options.works:
-        for kind in ("zip", "gz"):
-            work: Work = partial(ours.one_file, samples.packed(rows, kind), right)
-            yield Case("work", f".{kind} file", rows, work, floor=load)
+    for chosen, cases in (("nextday", _next_days), ("packed", _packed)):
+        if chosen in options.works:
+            yield from cases(samples, rows)
     if "dirty" in options.works and rows <= MOST_ROWS_WORKED_OUT:
         dirty = samples.dirty(rows)
         good = samples.answer(dirty.path.with_suffix(".good.csv"))
@@ -137,6 +143,24 @@ def _works(options: Options, samples: Samples, rows: int) -> Iterator[Case]:
         yield Case("work", f"{_FIVE_FILES} files at once, each {rows:,} rows", rows, work)
     if "job" in options.works:
         yield from _jobs(options, samples, rows)
+
+
+def _packed(samples: Samples, rows: int) -> Iterator[Case]:
+    right = samples.answer(samples.plain(rows).path)
+    for kind in ("zip", "gz"):
+        work = partial(ours.one_file, samples.packed(rows, kind), right)
+        yield Case("work", f".{kind} file", rows, work, floor=(_load(rows),))
+
+
+def _next_days(samples: Samples, rows: int) -> Iterator[Case]:
+    plain = samples.plain(rows)
+    for kind in KINDS:
+        file = samples.next_day(rows, kind)
+        right = Answer(file.skus, file.skus, None)
+        if rows <= MOST_ROWS_WORKED_OUT:
+            right = samples.answer(plain.path, file.path)
+        work = partial(ours.next_day, plain, file, right)
+        yield Case("work", f"the next day, {kind}", rows, work, floor=(_load(rows),))
 
 
 def _jobs(options: Options, samples: Samples, rows: int) -> Iterator[Case]:

@@ -12,6 +12,7 @@ from pathlib import Path
 import duckdb
 
 from benchmarks.answers import MOST_ROWS_WORKED_OUT, Answer, right_answer
+from benchmarks.next_day import write_next_day
 from lfp_pipeline.cli.sample_file import write_sample
 
 SEED = 7
@@ -68,6 +69,17 @@ class Samples:
         """Return a CSV file. Files of other seeds have mostly the same skus, and other texts."""
         return self._generated(f"plain-{rows}-{seed}.csv", rows, seed)
 
+    def next_day(self, rows: int, kind: str) -> Sample:
+        """Return the file of the day after a CSV file; its `skus` are those of both files."""
+        path = self.folder / f"next-{kind.replace(' ', '-').replace('%', 'percent')}-{rows}.csv"
+        if (sample := _known(path)) is None:
+            base = self.plain(rows)
+            with _whole(path) as unfinished:
+                written, new = write_next_day(base.path, unfinished, kind)
+            os.utime(path, (_OLD + 1, _OLD + 1))
+            sample = _remember(Sample(path, written, base.skus + new, new=new))
+        return sample
+
     def packed(self, rows: int, kind: str) -> Sample:
         """Return the CSV file as `zip` or `gz`."""
         return self._generated(f"packed-{rows}-{SEED}.csv.{kind}", rows, SEED)
@@ -98,7 +110,7 @@ class Samples:
             with _whole(path) as dirty, _whole(good) as clean:
                 rejects = _damage(self.plain(rows).path, dirty, clean)
             answer = self.answer(good)
-            sample = _remember(Sample(path, rows, answer.skus, answer.names, rejects))
+            sample = _remember(Sample(path, rows, answer.skus, answer.names or 0, rejects))
         return sample
 
     def many(self, files: int, rows_each: int) -> Sample:
