@@ -31,6 +31,7 @@ from lfp_pipeline.reading.options import Conditions, ReadOptions
 from lfp_pipeline.reading.reader import Reading
 from lfp_pipeline.reading.record_reading import load_records, read_records
 from lfp_pipeline.reading.rules import exclude_superseded
+from lfp_pipeline.warehouse.invariants import products_held
 from lfp_pipeline.warehouse.ledger import entries, exchange_numbers
 
 if TYPE_CHECKING:
@@ -125,8 +126,6 @@ UPDATE warehouse.product_rows AS product SET row_number = moved.row_number
 FROM (FROM moved WHERE product_rowid BETWEEN $first AND $last) AS moved
 WHERE product.rowid = moved.product_rowid AND product.rowid BETWEEN $first AND $last
 """
-
-_HELD = "SELECT count(*) FROM warehouse.product_rows WHERE ledger_number = $number"
 
 
 @dataclass(frozen=True)
@@ -258,10 +257,9 @@ def require_winners(
     connection: duckdb.DuckDBPyConnection, delivery: Delivery, entry: LedgerEntry
 ) -> None:
     """Raise a WarehouseInconsistentError unless a delivery holds as many products as it has won."""
-    ((number,),) = connection.execute(_NUMBER, {"base": delivery.delivery_id}).fetchall()
-    ((held,),) = connection.execute(_HELD, {"number": number}).fetchall()
-    if held != entry.rows.winners:
-        msg = f"{delivery.delivery_id}: {held} products are of it, and not its winners."
+    held, winners = products_held(connection, delivery.delivery_id), entry.rows.winners
+    if held != winners:
+        msg = f"{delivery.delivery_id}: it would hold {held} products, but {winners} rows have won."
         raise WarehouseInconsistentError(msg)
 
 

@@ -174,6 +174,12 @@ def product_count(connection: duckdb.DuckDBPyConnection) -> int:
     return int(connection.execute("SELECT count(*) FROM warehouse.product_rows").fetchall()[0][0])
 
 
+def products_held(connection: duckdb.DuckDBPyConnection, delivery_id: str) -> int:
+    """Return the number of products whose present rows came with a delivery."""
+    statement = "SELECT count(*) FROM warehouse.products WHERE delivery_id = $delivery_id"
+    return int(connection.execute(statement, {"delivery_id": delivery_id}).fetchall()[0][0])
+
+
 def repeated_skus(connection: duckdb.DuckDBPyConnection) -> int:
     """Return the number of rows of `products` that repeat the sku of another row; 0 is right."""
     statement = "SELECT count(*) - count(DISTINCT sku) FROM warehouse.product_rows"

@@ -17,6 +17,7 @@ from lfp_pipeline.errors import WarehouseInconsistentError
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.model.ledger_entry import LedgerEntry, Status
 from lfp_pipeline.reading.options import Conditions
+from lfp_pipeline.warehouse.invariants import products_held
 from lfp_pipeline.warehouse.ledger import entries, entry_of, exchange_numbers, record
 
 _DUPLICATE = """
@@ -62,7 +63,7 @@ def reassign_rows(
         return None
     counts = duplicate.rows.of_file
     winners = counts.read - counts.superseded - counts.rejected
-    if _rows_held(connection, duplicate.delivery_id) != winners:
+    if products_held(connection, duplicate.delivery_id) != winners:
         return None
     message = "%s has the same bytes as %s, whose rows move to it"
     log.info(message, delivery.delivery_id, duplicate.delivery_id)
@@ -105,11 +106,6 @@ def _write(
         exchange_numbers(connection, duplicate, delivery.delivery_id)
         ids = {"delivery_id": delivery.delivery_id, "duplicate": duplicate}
         connection.execute(_COPY_REJECTS, ids)
-        if _rows_held(connection, delivery.delivery_id) != winners:
+        if products_held(connection, delivery.delivery_id) != winners:
             msg = f"{delivery.delivery_id}: the rows that moved are not the winners of {duplicate}."
             raise WarehouseInconsistentError(msg)
-
-
-def _rows_held(connection: duckdb.DuckDBPyConnection, delivery_id: str) -> int:
-    statement = "SELECT count(*) FROM warehouse.products WHERE delivery_id = $delivery_id"
-    return int(connection.execute(statement, {"delivery_id": delivery_id}).fetchall()[0][0])
